@@ -1,0 +1,43 @@
+// y = value(a, b) with broadcasting. The expression is specialised by each row of src/ops/binary.ts.
+// `same`: both have y's shape. `suffix`: b is y's last dimensions, a has y's shape. `general`: any strides.
+// One thread per element (of four, in the first two). Reads 2, writes 1.
+// use: lib/vec4
+// use: lib/grid
+struct Params { n: u32, n_b: u32, rank: u32, shape: array<vec4u, 2>, strides_a: array<vec4u, 2>, strides_b: array<vec4u, 2> }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<T>;
+@group(0) @binding(2) var<storage, read> b: array<T>;
+@group(0) @binding(3) var<storage, read_write> y: array<T>;
+
+fn value(a: T, b: T) -> T { return a; }
+
+@compute @workgroup_size(64)
+fn same(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = unfold(group, groups) * 64u + lane;
+  if (i < params.n) { y[i] = value(a[i], b[i]); }
+}
+
+@compute @workgroup_size(64)
+fn suffix(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = unfold(group, groups) * 64u + lane;
+  if (i < params.n) { y[i] = value(a[i], b[i % params.n_b]); }
+}
+
+// Takes lib/scalar in place of lib/vec4.
+@compute @workgroup_size(64)
+fn general(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = unfold(group, groups) * 64u + lane;
+  if (i >= params.n) { return; }
+  var rest = i;
+  var ia = 0u;
+  var ib = 0u;
+  for (var d = params.rank; d > 0u; d--) {
+    let e = d - 1u;
+    let size = params.shape[e / 4u][e % 4u];
+    let place = rest % size;
+    rest /= size;
+    ia += place * params.strides_a[e / 4u][e % 4u];
+    ib += place * params.strides_b[e / 4u][e % 4u];
+  }
+  y[i] = value(a[ia], b[ib]);
+}

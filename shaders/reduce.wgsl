@@ -1,0 +1,40 @@
+// Sums. `rows`: x [rows, C] -> y [rows], a row at a time. `columns`: x [outer, R, inner] -> y [outer, S, inner],
+// each of the S parts adding up `block` of the R rows; a second call adds the parts. Reads x once.
+// use: lib/vec4
+// use: lib/row_workgroup
+// use: lib/grid
+struct Params { rows: u32, columns: u32, outer: u32, inner: u32, block: u32, parts: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<T>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> partial: array<T>;
+
+// Workgroup: one row. `columns` counts groups of WIDTH.
+@compute @workgroup_size(LANES)
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = unfold(group, groups);
+  if (row >= params.rows) { return; }
+  var sum = T(0.0);
+  for (var block = lane; block < params.columns; block += 32u * LANES) {
+    var part = T(0.0);
+    let end = min(block + 32u * LANES, params.columns);
+    for (var c = block; c < end; c += LANES) { part += x[row * params.columns + c]; }
+    sum += part;
+  }
+  let total = row_sum(fold_sum(sum), lane);
+  if (lane == 0u) { y[row] = total; }
+}
+
+// Thread: one column of one part. `inner` counts groups of WIDTH.
+@compute @workgroup_size(64)
+fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = unfold(group, groups) * 64u + lane;
+  if (i >= params.outer * params.parts * params.inner) { return; }
+  let column = i % params.inner;
+  let part = (i / params.inner) % params.parts;
+  let outer = i / (params.inner * params.parts);
+  let end = min((part + 1u) * params.block, params.rows);
+  var sum = T(0.0);
+  for (var r = part * params.block; r < end; r++) { sum += x[(outer * params.rows + r) * params.inner + column]; }
+  partial[i] = sum;
+}

@@ -1,0 +1,28 @@
+// y = value(x), and dx = dy · slope. The two expressions are specialised by each row of src/ops/unary.ts;
+// a and b are the op's numbers (the bounds of clamp, the factor of scale).
+// x [n] -> y [n], in groups of four. One thread per group. Reads 1 (backward 2), writes 1.
+// use: lib/vec4
+// use: lib/math
+// use: lib/grid
+struct Params { n: u32, a: f32, b: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<T>;
+@group(0) @binding(2) var<storage, read_write> y: array<T>;
+@group(0) @binding(3) var<storage, read> dy: array<T>;
+@group(0) @binding(4) var<storage, read_write> dx: array<T>;
+
+fn value(x: T) -> T { return x; }
+// The derivative in terms of what the op saves: its input or its output.
+fn slope(v: T) -> T { return v; }
+
+@compute @workgroup_size(64)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = unfold(group, groups) * 64u + lane;
+  if (i < params.n) { y[i] = value(x[i]); }
+}
+
+@compute @workgroup_size(64)
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = unfold(group, groups) * 64u + lane;
+  if (i < params.n) { dx[i] = dy[i] * slope(x[i]); }
+}

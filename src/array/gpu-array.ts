@@ -1,0 +1,115 @@
+import { type Device, GpuError, type PoolBuffer } from "../gpu/index.ts";
+import { type DType, ELEMENT_BYTES } from "./dtype.ts";
+import { type Shape, sameShape, showShape, sizeOf, stridesOf } from "./shape.ts";
+
+/**
+ * The bytes of one or more arrays: a list of chunks, none larger than the device binds at once.
+ * Counted: the chunks go back to the pool with the last reference.
+ */
+export class Storage {
+  readonly device: Device;
+  readonly bytes: number;
+  readonly chunkBytes: number;
+  readonly chunks: readonly PoolBuffer[];
+  #references = 1;
+
+  constructor(device: Device, bytes: number) {
+    this.device = device;
+    this.bytes = bytes;
+    const largest = Math.floor(device.traits.maxBindingBytes / device.traits.alignment) * device.traits.alignment;
+    this.chunkBytes = largest;
+    const chunks: PoolBuffer[] = [];
+    for (let start = 0; start < Math.max(bytes, 1); start += largest) {
+      chunks.push(device.acquire(Math.min(largest, Math.max(bytes, 1) - start)));
+    }
+    this.chunks = chunks;
+  }
+
+  get references(): number {
+    return this.#references;
+  }
+
+  retain(): void {
+    if (this.#references === 0) throw new GpuError("array: its memory was already given back");
+    this.#references++;
+  }
+
+  release(): void {
+    if (this.#references === 0) throw new GpuError("array: released twice");
+    if (--this.#references > 0) return;
+    for (const chunk of this.chunks) this.device.pool.release(chunk);
+  }
+}
+
+/**
+ * A strided view of a storage: what ops work on. Several views may share one storage.
+ * `offset` and `strides` count elements. Each view holds one reference of its storage.
+ */
+export class GpuArray {
+  readonly storage: Storage;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly offset: number;
+  readonly strides: readonly number[];
+  #alive = true;
+
+  constructor(storage: Storage, shape: Shape, dtype: DType, offset = 0, strides: readonly number[] = stridesOf(shape)) {
+    this.storage = storage;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.offset = offset;
+    this.strides = strides;
+  }
+
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  get bytes(): number {
+    return this.size * ELEMENT_BYTES;
+  }
+
+  get alive(): boolean {
+    return this.#alive;
+  }
+
+  /** Row-major without gaps. Dimensions of size 1 may have any stride. */
+  get isContiguous(): boolean {
+    let stride = 1;
+    for (let i = this.shape.length - 1; i >= 0; i--) {
+      if (this.shape[i] !== 1 && this.strides[i] !== stride) return false;
+      stride *= this.shape[i] as number;
+    }
+    return true;
+  }
+
+  /** Contiguous, and starting where a kernel can bind it. */
+  get isBindable(): boolean {
+    return (this.offset * ELEMENT_BYTES) % this.storage.device.traits.alignment === 0 && this.isContiguous;
+  }
+
+  /** Another view of the same storage, which then has one reference more. */
+  view(shape: Shape, offset = this.offset, strides: readonly number[] = stridesOf(shape)): GpuArray {
+    this.assertAlive();
+    this.storage.retain();
+    return new GpuArray(this.storage, shape, this.dtype, offset, strides);
+  }
+
+  release(): void {
+    if (!this.#alive) return;
+    this.#alive = false;
+    this.storage.release();
+  }
+
+  assertAlive(): void {
+    if (!this.#alive) {
+      throw new GpuError(
+        `array ${showShape(this.shape)}: used after it was freed; return it from tidy(), or keep() it, to use it later`,
+      );
+    }
+  }
+
+  hasShape(shape: Shape): boolean {
+    return sameShape(this.shape, shape);
+  }
+}

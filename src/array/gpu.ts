@@ -1,0 +1,171 @@
+import { type Binding, Device, type Grid, GpuError, type KernelSpec, type ParamValue, ShapeError } from "../gpu/index.ts";
+import { type DType, dtypeOf, ELEMENT_BYTES, type TypedArray, typedArrayOf } from "./dtype.ts";
+import { GpuArray, Storage } from "./gpu-array.ts";
+import { MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
+
+/**
+ * What an op is handed: it makes arrays and runs kernels on one device.
+ *
+ * Arrays made while an op runs belong to the op's scope: what the op does not return or save goes back
+ * to the pool when it ends, so that an op frees nothing itself.
+ */
+export class Gpu {
+  readonly device: Device;
+  #scope: GpuArray[] | null = null;
+  #dummy: GpuArray | null = null;
+  #ones: GpuArray | null = null;
+
+  constructor(device: Device) {
+    this.device = device;
+  }
+
+  get isSoftware(): boolean {
+    return this.device.traits.kind === "software";
+  }
+
+  get subgroupSize(): number {
+    return this.device.traits.subgroupSize;
+  }
+
+  /** An array with undefined contents. */
+  empty(shape: Shape, dtype: DType = "f32"): GpuArray {
+    if (shape.length > MAX_RANK) throw new ShapeError(`array: rank ${shape.length} of ${showShape(shape)} is above ${MAX_RANK}`);
+    for (const n of shape) {
+      if (!Number.isInteger(n) || n < 0) throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
+    }
+    return this.#own(new GpuArray(new Storage(this.device, sizeOf(shape) * ELEMENT_BYTES), shape, dtype));
+  }
+
+  like(array: GpuArray): GpuArray {
+    return this.empty(array.shape, array.dtype);
+  }
+
+  /** An array holding a copy of `data`, which has as many elements as `shape`. */
+  from(data: TypedArray, shape: Shape = [data.length]): GpuArray {
+    if (data.length !== sizeOf(shape)) {
+      throw new ShapeError(`array: ${data.length} values do not fill ${showShape(shape)} (${sizeOf(shape)})`);
+    }
+    const array = this.empty(shape, dtypeOf(data));
+    this.write(array, data);
+    return array;
+  }
+
+  /** A vector of ones, kept by the device: the other factor of a sum written as a product. */
+  ones(n: number): GpuArray {
+    if (!this.#ones || this.#ones.size < n) {
+      this.#ones?.release();
+      const size = 2 ** Math.ceil(Math.log2(Math.max(n, 64)));
+      this.#ones = new GpuArray(new Storage(this.device, size * ELEMENT_BYTES), [size], "f32");
+      this.write(this.#ones, new Float32Array(size).fill(1));
+    }
+    return this.view(this.#ones, [n]);
+  }
+
+  /** Overwrites a contiguous array, after all commands recorded so far. */
+  write(array: GpuArray, data: TypedArray): void {
+    array.assertAlive();
+    if (data.length !== array.size || dtypeOf(data) !== array.dtype || !array.isContiguous) {
+      throw new ShapeError(`write: ${data.length} ${dtypeOf(data)} values into ${array.dtype} ${showShape(array.shape)}`);
+    }
+    for (const part of byteRanges(array)) {
+      const view = new Uint8Array(data.buffer, data.byteOffset + part.at, part.bytes);
+      this.device.recorder.upload(part.buffer, part.offset, view);
+    }
+  }
+
+  /** Reads a contiguous array back. */
+  async read(array: GpuArray): Promise<TypedArray> {
+    array.assertAlive();
+    if (!array.isContiguous) throw new GpuError("read: the array is a strided view; make it contiguous first");
+    if (array.size === 0) return typedArrayOf(array.dtype, new ArrayBuffer(0));
+    const bytes = new Uint8Array(array.bytes);
+    array.storage.retain(); // Lives until the copy is made, whatever the caller frees meanwhile.
+    try {
+      for (const part of byteRanges(array)) {
+        bytes.set(new Uint8Array(await this.device.recorder.read(part.buffer, part.offset, part.bytes)), part.at);
+      }
+    } finally {
+      array.storage.release();
+    }
+    return typedArrayOf(array.dtype, bytes.buffer);
+  }
+
+  /** Records one dispatch. Arrays are bound by the names of the kernel's bindings. */
+  run(
+    kernel: KernelSpec,
+    arrays: Readonly<Record<string, GpuArray | null>>,
+    params: Readonly<Record<string, ParamValue>>,
+    grid: Grid,
+  ): void {
+    const bindings: Record<string, Binding> = {};
+    for (const name in arrays) bindings[name] = this.#bind(kernel, name, arrays[name] ?? null);
+    this.device.run(kernel, bindings, params, grid);
+  }
+
+  /** Runs `body`; arrays that it makes and does not retain are freed at its end. */
+  scope<T>(body: () => T, keep: (result: T) => Iterable<GpuArray>): T {
+    const outer = this.#scope;
+    const made: GpuArray[] = [];
+    this.#scope = made;
+    try {
+      const result = body();
+      const kept = new Set(keep(result));
+      for (const array of made) if (!kept.has(array)) array.release();
+      return result;
+    } catch (error) {
+      for (const array of made) array.release();
+      throw error;
+    } finally {
+      this.#scope = outer;
+    }
+  }
+
+  /** A view that belongs to the running op's scope. */
+  view(array: GpuArray, shape: Shape, offset?: number, strides?: readonly number[]): GpuArray {
+    return this.#own(array.view(shape, offset, strides));
+  }
+
+  #own(array: GpuArray): GpuArray {
+    this.#scope?.push(array);
+    return array;
+  }
+
+  #bind(kernel: KernelSpec, name: string, array: GpuArray | null): Binding {
+    // A binding under a false flag is still bound, to a dummy.
+    if (array === null) {
+      this.#dummy ??= new GpuArray(new Storage(this.device, 256), [64], "f32");
+      return { buffer: this.#dummy.storage.chunks[0] as Binding["buffer"], offset: 0, bytes: 256 };
+    }
+    array.assertAlive();
+    const label = `${kernel.shader}.${kernel.entry}`;
+    if (!array.isBindable) throw new GpuError(`${label}: ${name} ${showShape(array.shape)} is a strided view; make it contiguous`);
+    const chunk = Math.floor((array.offset * ELEMENT_BYTES) / array.storage.chunkBytes);
+    const offset = array.offset * ELEMENT_BYTES - chunk * array.storage.chunkBytes;
+    if (offset + array.bytes > array.storage.chunkBytes) {
+      throw new GpuError(
+        `${label}: ${name} ${showShape(array.shape)} of ${array.bytes} bytes is beyond the largest binding of this adapter (${array.storage.chunkBytes} bytes)`,
+      );
+    }
+    // Rounded up to a vec4: buffers and arena slots are padded to 256 bytes.
+    const bytes = Math.max(16, Math.ceil(array.bytes / 16) * 16);
+    return { buffer: array.storage.chunks[chunk] as Binding["buffer"], offset, bytes };
+  }
+}
+
+/** Opens a device, by choice as in `Device.open`. */
+export async function openGpu(choice?: string): Promise<Gpu> {
+  return new Gpu(await Device.open(choice));
+}
+
+function* byteRanges(array: GpuArray): Iterable<{ buffer: Binding["buffer"]; offset: number; at: number; bytes: number }> {
+  const { chunkBytes, chunks } = array.storage;
+  let at = 0;
+  while (at < array.bytes) {
+    const start = array.offset * ELEMENT_BYTES + at;
+    const chunk = Math.floor(start / chunkBytes);
+    const offset = start - chunk * chunkBytes;
+    const bytes = Math.min(array.bytes - at, chunkBytes - offset);
+    yield { buffer: chunks[chunk] as Binding["buffer"], offset, at, bytes };
+    at += bytes;
+  }
+}

@@ -1,0 +1,31 @@
+import type { Gpu, GpuArray, Shape, TypedArray } from "../array/index.ts";
+import { untrack } from "./scope.ts";
+import { Tensor } from "./tensor.ts";
+
+export interface ParameterOptions {
+  /** Slices along the first dimension with an optimiser state of their own: the experts of a bank. Default 1. */
+  readonly slices?: number;
+  /** Whether weight decay applies. Default: to tensors of two or more dimensions (three for a bank). */
+  readonly decay?: boolean;
+}
+
+/**
+ * A tensor that a module owns: it outlives every tidy(), and an optimiser may move it into its arena.
+ */
+export class Parameter extends Tensor {
+  readonly slices: number;
+  readonly decay: boolean;
+  /** u32 [slices] in an optimiser's arena: which slices this step has used. Null: all, always. */
+  drawn: GpuArray | null = null;
+
+  constructor(gpu: Gpu, array: GpuArray, { slices = 1, decay }: ParameterOptions = {}) {
+    super(gpu, array, null, true);
+    untrack(this);
+    this.slices = slices;
+    this.decay = decay ?? array.shape.length - (slices > 1 ? 1 : 0) > 1;
+  }
+
+  static from(gpu: Gpu, data: TypedArray, shape: Shape, options?: ParameterOptions): Parameter {
+    return new Parameter(gpu, gpu.from(data, shape), options);
+  }
+}

@@ -1,0 +1,79 @@
+/** Marks tensors, so that this file need not know their class. */
+export const TENSOR = Symbol("tensor");
+
+/** What tidy() knows of a tensor. */
+export interface Tracked {
+  readonly [TENSOR]: true;
+  dispose(): void;
+}
+
+/** Tensors made inside the innermost tidy(), or null outside of any. */
+let current: Set<Tracked> | null = null;
+let gradientsOff = 0;
+
+/** Whether ops are recorded for backward just now. */
+export function isRecording(): boolean {
+  return gradientsOff === 0;
+}
+
+/** Runs `fn` without recording anything for backward. */
+export function noGrad<T>(fn: () => T): T {
+  gradientsOff++;
+  try {
+    return synchronous("noGrad", fn());
+  } finally {
+    gradientsOff--;
+  }
+}
+
+/**
+ * Runs `fn`, then frees every tensor made in it, but for those in what it returns (a tensor, or an array or
+ * record of them). Parameters and gradients live on. What backward needs lives until backward.
+ */
+export function tidy<T>(fn: () => T): T {
+  const outer = current;
+  const made = new Set<Tracked>();
+  current = made;
+  try {
+    const result = synchronous("tidy", fn());
+    for (const kept of tensorsIn(result)) {
+      if (made.delete(kept)) outer?.add(kept);
+    }
+    return result;
+  } finally {
+    current = outer;
+    for (const tensor of made) tensor.dispose();
+  }
+}
+
+/** Takes a tensor out of every tidy() around it: it lives until it is disposed. */
+export function keep<T extends Tracked>(tensor: T): T {
+  current?.delete(tensor);
+  return tensor;
+}
+
+/** Enters a new tensor into the innermost tidy(). */
+export function track(tensor: Tracked): void {
+  current?.add(tensor);
+}
+
+/** Leaves the set of tidy() when disposed early. */
+export function untrack(tensor: Tracked): void {
+  current?.delete(tensor);
+}
+
+function synchronous<T>(name: string, result: T): T {
+  if (result instanceof Promise) throw new TypeError(`${name}: takes a synchronous function; read results after it`);
+  return result;
+}
+
+function* tensorsIn(value: unknown): Iterable<Tracked> {
+  if (typeof value !== "object" || value === null) return;
+  if (isTensor(value)) yield value;
+  else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item);
+  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) yield* tensorsIn(item);
+}
+
+function isTensor(value: object): value is Tracked {
+  return TENSOR in value;
+}

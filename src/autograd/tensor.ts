@@ -1,0 +1,272 @@
+import { type DType, type Gpu, GpuArray, normaliseAxis, type Shape, showShape, type TypedArray } from "../array/index.ts";
+import { GpuError, ShapeError } from "../gpu/index.ts";
+import * as ops from "../ops/index.ts";
+import { isRecording, TENSOR, track, untrack } from "./scope.ts";
+import { addGradient, type GradientSink, Node, runBackward } from "./tape.ts";
+
+/**
+ * An array on a device, and how it was computed. Ops are synchronous and only record; `data()` and `item()`
+ * are the only waits.
+ */
+export class Tensor implements GradientSink {
+  readonly [TENSOR] = true;
+  readonly gpu: Gpu;
+  #array: GpuArray;
+  #node: Node | null;
+  #requiresGrad: boolean;
+  #gradient: Tensor | null = null;
+
+  /** Takes over one reference of `array` (and of `node`). */
+  constructor(gpu: Gpu, array: GpuArray, node: Node | null = null, requiresGrad = false) {
+    this.gpu = gpu;
+    this.#array = array;
+    this.#node = node;
+    this.#requiresGrad = requiresGrad;
+    track(this);
+  }
+
+  get array(): GpuArray {
+    return this.#array;
+  }
+
+  get shape(): Shape {
+    return this.#array.shape;
+  }
+
+  get dtype(): DType {
+    return this.#array.dtype;
+  }
+
+  get size(): number {
+    return this.#array.size;
+  }
+
+  get node(): Node | null {
+    return this.#node;
+  }
+
+  /** Whether a gradient flows to or through this tensor. */
+  get needsGradient(): boolean {
+    return this.#requiresGrad || this.#node !== null;
+  }
+
+  get requiresGrad(): boolean {
+    return this.#requiresGrad;
+  }
+
+  set requiresGrad(value: boolean) {
+    if (this.#node) throw new GpuError("requiresGrad: set it on tensors that are not the result of an op, or detach() first");
+    this.#requiresGrad = value;
+  }
+
+  /** The gradient collected so far, of the tensor's shape; null before the first backward. */
+  get grad(): Tensor | null {
+    return this.#gradient;
+  }
+
+  set grad(gradient: Tensor | null) {
+    if (gradient !== this.#gradient) this.#gradient?.dispose();
+    this.#gradient = gradient;
+    if (gradient) untrack(gradient);
+  }
+
+  /** Exchanges the array for another of the same shape: parameters move into an arena. */
+  replaceArray(array: GpuArray): void {
+    if (!array.hasShape(this.shape)) {
+      throw new ShapeError(`tensor: ${showShape(array.shape)} cannot take the place of ${showShape(this.shape)}`);
+    }
+    this.#array.release();
+    this.#array = array;
+  }
+
+  receive(dy: GpuArray): void {
+    if (this.#gradient) {
+      const own = this.#gradient.array;
+      const sum = addGradient(this.gpu, own.view(own.shape, own.offset, own.strides), dy);
+      this.#gradient.replaceArray(sum);
+      return;
+    }
+    const gradient = new Tensor(this.gpu, addGradient(this.gpu, null, dy));
+    untrack(gradient);
+    this.#gradient = gradient;
+  }
+
+  /**
+   * Gradients of this scalar (or of Σ this · dy) with respect to everything it was computed from that requires
+   * one; they add to what is there. Frees the graph: first derivatives only, once.
+   */
+  backward(dy?: Tensor): void {
+    if (!this.#node) throw new GpuError("backward: the tensor was not computed from anything that requires a gradient");
+    if (!dy && this.size !== 1) {
+      throw new ShapeError(`backward: the tensor is ${showShape(this.shape)}; pass a gradient of that shape, or reduce it to a scalar`);
+    }
+    if (dy && !this.#array.hasShape(dy.shape)) {
+      throw new ShapeError(`backward: gradient ${showShape(dy.shape)}, expected ${showShape(this.shape)}`);
+    }
+    const node = this.#node;
+    this.gpu.scope(
+      () => runBackward(node, dy ? dy.array : this.gpu.view(this.gpu.ones(1), this.shape)),
+      () => [],
+    );
+  }
+
+  /** The same values without their history. Shares memory. */
+  detach(): Tensor {
+    const { shape, offset, strides } = this.#array;
+    return new Tensor(this.gpu, this.#array.view(shape, offset, strides));
+  }
+
+  /** Reads the values back, row-major. */
+  async data(): Promise<TypedArray> {
+    const contiguous = this.contiguous();
+    try {
+      return await this.gpu.read(contiguous.array);
+    } finally {
+      if (contiguous !== this) contiguous.dispose();
+    }
+  }
+
+  /** Reads the only element back. */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw new ShapeError(`item: the tensor is ${showShape(this.shape)}, not one element`);
+    const [value] = await this.data();
+    return value as number;
+  }
+
+  /** Overwrites the values: an input slot. No graph may still need the old ones. */
+  write(data: TypedArray): void {
+    this.gpu.write(this.#array, data);
+  }
+
+  /** Gives the memory back. Idempotent. */
+  dispose(): void {
+    untrack(this);
+    this.#array.release();
+    this.#node?.release();
+    this.#node = null;
+    this.#gradient?.dispose();
+    this.#gradient = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** this + other, broadcast. */
+  add(other: Tensor | number): Tensor {
+    return typeof other === "number" ? apply(ops.shift, [this], { a: other }) : apply(ops.add, [this, other], {});
+  }
+  sub(other: Tensor | number): Tensor {
+    return typeof other === "number" ? apply(ops.shift, [this], { a: -other }) : apply(ops.sub, [this, other], {});
+  }
+  mul(other: Tensor | number): Tensor {
+    return typeof other === "number" ? apply(ops.scale, [this], { a: other }) : apply(ops.mul, [this, other], {});
+  }
+  div(other: Tensor | number): Tensor {
+    return typeof other === "number" ? apply(ops.scale, [this], { a: 1 / other }) : apply(ops.div, [this, other], {});
+  }
+  neg(): Tensor {
+    return apply(ops.neg, [this], {});
+  }
+  /** this · other: [..., M, K] x [..., K, N] -> [..., M, N]. */
+  matmul(other: Tensor, options: ops.MatmulAttrs = {}): Tensor {
+    return apply(ops.matmul, [this, other], options);
+  }
+  /** Σ over some dimensions; over all when none are given. */
+  sum(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+    return apply(ops.sum, [this], { axes: typeof axes === "number" ? [axes] : axes, keepDim });
+  }
+  /** Mean over some dimensions: Σ / n. */
+  mean(axes?: Axes, options: { keepDim?: boolean } = {}): Tensor {
+    const total = this.sum(axes, options);
+    return total.mul(total.size / this.size);
+  }
+  reshape(...shape: number[]): Tensor {
+    return apply(ops.reshape, [this], { shape });
+  }
+  permute(...order: number[]): Tensor {
+    return apply(ops.permute, [this], { order });
+  }
+  /** Exchanges two dimensions. */
+  transpose(a: number, b: number): Tensor {
+    const order = [...this.shape.keys()];
+    const i = normaliseAxis("transpose", a, order.length);
+    const j = normaliseAxis("transpose", b, order.length);
+    [order[i], order[j]] = [j, i];
+    return this.permute(...order);
+  }
+  /** Elements `start` up to `end` of one dimension: a view. */
+  slice(axis: number, start: number, end: number): Tensor {
+    return apply(ops.slice, [this], { axis, start, end });
+  }
+  /** The tensor itself where its elements lie in order, else a copy that does. */
+  contiguous(): Tensor {
+    return this.#array.isContiguous ? this : this.reshape(...this.shape);
+  }
+}
+
+export type Axes = number | readonly number[];
+
+/** A tensor with a copy of `values`. `shape` defaults to [length]. */
+export function tensor(gpu: Gpu, values: TypedArray | readonly number[], shape?: Shape): Tensor {
+  const data = Array.isArray(values) ? Float32Array.from(values as readonly number[]) : (values as TypedArray);
+  return new Tensor(gpu, gpu.from(data, shape ?? [data.length]));
+}
+
+/** A tensor of zeros. */
+export function zerosTensor(gpu: Gpu, shape: Shape): Tensor {
+  return new Tensor(gpu, ops.zeros(gpu, shape));
+}
+
+/**
+ * Runs an op on tensors: checks shapes, records its kernels, and remembers how to go back when an input
+ * needs a gradient.
+ */
+export function apply<I extends ops.Inputs, A, S extends ops.Saved>(
+  op: ops.Op<I, A, S>,
+  inputs: readonly (Tensor | null)[],
+  attrs: A,
+): Tensor {
+  const gpu = gpuOf(op.name, inputs);
+  // The types tie inputs to the op where it is declared; here they are only a list.
+  const anyOp = op as unknown as ops.AnyOp;
+  const shape = anyOp.shape(
+    inputs.map((x) => x && x.shape),
+    attrs,
+  );
+  const recording = isRecording() && op.backward !== undefined;
+  const flags = inputs.map((x) => recording && x !== null && x.needsGradient);
+  const needs = Object.assign(flags, { any: flags.includes(true) });
+  const { output, saved } = gpu.scope(
+    () => {
+      const arrays = inputs.map((x) => {
+        x?.array.assertAlive();
+        return x && (op.strided ? x.array : ops.contiguous(gpu, x.array));
+      });
+      const result = anyOp.forward(gpu, arrays, attrs, needs, shape);
+      return { output: result.output, saved: needs.any ? retained(result.saved) : null };
+    },
+    (result) => [result.output],
+  );
+  if (!saved) return new Tensor(gpu, output);
+  const targets = inputs.map((x, i) => (needs[i] ? ((x as Tensor).node ?? (x as Tensor)) : null));
+  return new Tensor(gpu, output, new Node(gpu, anyOp, attrs, needs, targets, saved));
+}
+
+/** Saved arrays get views of their own, which the tape frees. */
+function retained(saved: ops.Saved): ops.Saved {
+  const result: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(saved)) {
+    result[name] = value instanceof GpuArray ? value.view(value.shape, value.offset, value.strides) : value;
+  }
+  return result;
+}
+
+function gpuOf(op: string, inputs: readonly (Tensor | null)[]) {
+  const first = inputs.find((x) => x !== null);
+  if (!first) throw new GpuError(`${op}: no tensors`);
+  for (const x of inputs) {
+    if (x && x.gpu !== first.gpu) throw new GpuError(`${op}: tensors of two devices; copy one with tensor(gpu, await x.data())`);
+  }
+  return first.gpu;
+}

@@ -1,0 +1,130 @@
+import { debugLevel, type FoundAdapter, findAdapter, markFailed, numberFromEnv } from "../platform/index.ts";
+import { GpuError } from "./errors.ts";
+import { KernelCache, type KernelSpec } from "./kernel.ts";
+import { Pool, type PoolBuffer, type PoolStatistics } from "./pool.ts";
+import { type Binding, type Grid, type ParamValue, Recorder, type RecorderStatistics } from "./recorder.ts";
+
+/** What kernels are chosen by. */
+export interface DeviceTraits {
+  readonly name: string;
+  readonly kind: "hardware" | "software";
+  /** Lanes of a subgroup where that is one fixed number, else 0. */
+  readonly subgroupSize: number;
+  readonly features: ReadonlySet<string>;
+  /** Largest single binding, in bytes. Longer storage is cut into chunks. */
+  readonly maxBindingBytes: number;
+  /** Bytes that the start of a binding must be a multiple of. */
+  readonly alignment: number;
+}
+
+const WANTED_FEATURES = ["subgroups", "shader-f16", "timestamp-query"] as const;
+const WANTED_LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+] as const;
+
+/**
+ * One WebGPU device with everything that belongs to it: buffers, kernels, recorded commands.
+ * There is no module singleton: two devices in one process work side by side.
+ */
+export class Device {
+  readonly traits: DeviceTraits;
+  readonly adapter: FoundAdapter;
+  readonly pool: Pool;
+  readonly recorder: Recorder;
+  readonly kernels: KernelCache;
+  readonly #device: GPUDevice;
+  #failure: GpuError | null = null;
+  #closed = false;
+
+  private constructor(found: FoundAdapter, device: GPUDevice) {
+    this.adapter = found;
+    this.#device = device;
+    this.traits = traitsOf(found, device);
+    device.onuncapturederror = (event) => this.#fail(event.error.message);
+    void device.lost.then((info) => {
+      if (!this.#closed) this.#fail(`device lost: ${info.message || info.reason}`);
+    });
+    const budgetBytes = numberFromEnv("ADAMIX_MEMORY_MB", 16_384) * 2 ** 20;
+    this.pool = new Pool(device, budgetBytes);
+    this.kernels = new KernelCache(device, debugLevel() >= 2 ? printCode : null);
+    this.recorder = new Recorder(device, found.kind === "software", () => this.#throwFailure());
+  }
+
+  /**
+   * Opens a device. `choice`: `auto` (hardware, else the system's software driver, else the embedded
+   * one), `gpu`, `software`, or part of an adapter's name. Default: ADAMIX_DEVICE, else `auto`.
+   */
+  static async open(choice?: string): Promise<Device> {
+    const found = await findAdapter(choice);
+    const features = WANTED_FEATURES.filter((name) => found.adapter.features.has(name));
+    const requiredLimits: Record<string, number> = {};
+    for (const name of WANTED_LIMITS) requiredLimits[name] = found.adapter.limits[name];
+    const device = await found.adapter.requestDevice({ requiredFeatures: [...features], requiredLimits });
+    return new Device(found, device);
+  }
+
+  run(
+    spec: KernelSpec,
+    bindings: Readonly<Record<string, Binding>>,
+    params: Readonly<Record<string, ParamValue>>,
+    grid: Grid,
+  ): void {
+    this.recorder.dispatch(this.kernels.get(spec), bindings, params, grid);
+  }
+
+  acquire(bytes: number): PoolBuffer {
+    return this.pool.acquire(bytes);
+  }
+
+  statistics(): PoolStatistics & RecorderStatistics & { readonly kernels: number } {
+    return { ...this.pool.statistics(), ...this.recorder.statistics(), kernels: this.kernels.count };
+  }
+
+  /** The adapter's limits and features, for reports. */
+  describe(): { readonly limits: Record<string, number>; readonly features: readonly string[] } {
+    const limits: Record<string, number> = {};
+    for (const name of [...WANTED_LIMITS, "minStorageBufferOffsetAlignment", "minUniformBufferOffsetAlignment"] as const)
+      limits[name] = this.#device.limits[name];
+    return { limits, features: [...this.traits.features] };
+  }
+
+  /** Waits for running work, then gives the device back. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    await this.recorder.throttle();
+    this.#closed = true;
+    this.#device.destroy();
+  }
+
+  #fail(message: string): void {
+    markFailed();
+    this.#failure ??= new GpuError(message);
+  }
+
+  #throwFailure(): void {
+    if (this.#closed) throw new GpuError("device: it is closed; open another with Device.open()");
+    if (this.#failure) throw this.#failure;
+  }
+}
+
+function traitsOf(found: FoundAdapter, device: GPUDevice): DeviceTraits {
+  const { subgroupMinSize, subgroupMaxSize } = found.adapter.info;
+  const fixed = device.features.has("subgroups") && subgroupMinSize === subgroupMaxSize;
+  return {
+    name: found.name,
+    kind: found.kind,
+    subgroupSize: fixed ? subgroupMinSize : 0,
+    features: new Set(device.features),
+    maxBindingBytes: numberFromEnv("ADAMIX_MAX_BINDING_BYTES", device.limits.maxStorageBufferBindingSize),
+    // 256 suits every adapter known, and keeps offsets the same on all of them.
+    alignment: Math.max(256, device.limits.minStorageBufferOffsetAlignment),
+  };
+}
+
+function printCode(label: string, code: string): void {
+  console.error(`--- ${label}\n${code}`);
+}

@@ -1,0 +1,88 @@
+import { shaderText } from "../platform/index.ts";
+import { entryLayout, type EntryLayout, resolveUses, specialise } from "./wgsl.ts";
+
+/** A kernel as an op names it: a file of `shaders/`, an entry point, and what is specialised in it. */
+export interface KernelSpec {
+  readonly shader: string;
+  readonly entry: string;
+  /** New right-hand sides of top-level declarations. */
+  readonly constants?: Readonly<Record<string, string | number>>;
+  /** Library files taken instead of those named by `// use:` lines. */
+  readonly uses?: Readonly<Record<string, string>>;
+}
+
+/** A kernel made ready for one device. */
+export interface Kernel {
+  readonly id: number;
+  readonly label: string;
+  readonly layout: EntryLayout;
+  readonly pipeline: GPUComputePipeline;
+  readonly bindGroupLayout: GPUBindGroupLayout;
+}
+
+/** Names one kernel; two specs with the same key share a pipeline. */
+export function kernelKey(spec: KernelSpec): string {
+  return `${spec.shader}.${spec.entry}${JSON.stringify(spec.constants ?? "")}${JSON.stringify(spec.uses ?? "")}`;
+}
+
+/** The complete WGSL of a kernel, as it is handed to the driver. */
+export function kernelCode(spec: KernelSpec): string {
+  const label = `${spec.shader}.${spec.entry}`;
+  return specialise(label, resolveUses(spec.shader, shaderText, spec.uses), spec.constants ?? {});
+}
+
+/** Compiles kernels once and keeps them. One per device. */
+export class KernelCache {
+  readonly #device: GPUDevice;
+  readonly #kernels = new Map<string, Kernel>();
+  readonly #bySpec = new WeakMap<KernelSpec, Kernel>();
+  readonly #onCompile: ((label: string, code: string) => void) | null;
+
+  constructor(device: GPUDevice, onCompile: ((label: string, code: string) => void) | null) {
+    this.#device = device;
+    this.#onCompile = onCompile;
+  }
+
+  get count(): number {
+    return this.#kernels.size;
+  }
+
+  get(spec: KernelSpec): Kernel {
+    let kernel = this.#bySpec.get(spec);
+    if (kernel) return kernel;
+    const key = kernelKey(spec);
+    kernel = this.#kernels.get(key);
+    if (!kernel) this.#kernels.set(key, (kernel = this.#compile(spec)));
+    this.#bySpec.set(spec, kernel);
+    return kernel;
+  }
+
+  #compile(spec: KernelSpec): Kernel {
+    const label = `${spec.shader}.${spec.entry}`;
+    const code = kernelCode(spec);
+    this.#onCompile?.(label, code);
+    const layout = entryLayout(label, code, spec.entry);
+    const entries: GPUBindGroupLayoutEntry[] = layout.bindings.map(({ binding, writes }) => ({
+      binding,
+      visibility: COMPUTE,
+      buffer: { type: writes ? "storage" : "read-only-storage" },
+    }));
+    if (layout.params) {
+      entries.push({
+        binding: layout.params.binding,
+        visibility: COMPUTE,
+        buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: layout.params.bytes },
+      });
+    }
+    const bindGroupLayout = this.#device.createBindGroupLayout({ label, entries });
+    const module = this.#device.createShaderModule({ label, code });
+    const pipeline = this.#device.createComputePipeline({
+      label,
+      layout: this.#device.createPipelineLayout({ bindGroupLayouts: [bindGroupLayout] }),
+      compute: { module, entryPoint: spec.entry },
+    });
+    return { id: this.#kernels.size + 1, label, layout, pipeline, bindGroupLayout };
+  }
+}
+
+const COMPUTE = 4; // GPUShaderStage.COMPUTE

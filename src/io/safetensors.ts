@@ -1,0 +1,379 @@
+// The safetensors layout: an 8-byte little-endian header length, a JSON header padded with spaces to a
+// multiple of 8, then the raw little-endian data of all tensors without holes. Typed arrays read and write
+// the host's byte order; every host with WebGPU is little-endian.
+import { findDuplicateKey } from "./duplicate-key.ts";
+import { FormatError } from "./format-error.ts";
+import { bfloat16ToFloat32, float32ToBfloat16, float32ToHalf, halfToFloat32 } from "./half.ts";
+
+const DTYPE_BYTES = {
+  F64: 8,
+  I64: 8,
+  F32: 4,
+  I32: 4,
+  U32: 4,
+  F16: 2,
+  BF16: 2,
+  I16: 2,
+  U16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+} as const;
+
+export type SafetensorsDtype = keyof typeof DTYPE_BYTES;
+
+const MAX_HEADER_BYTES = 100_000_000;
+
+/** A tensor as it lies in the file: `bytes` is a view of the file's bytes, row-major, not always aligned. */
+export interface RawTensor {
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+}
+
+export interface Safetensors {
+  /** In the order of their data in the file. */
+  readonly tensors: Map<string, RawTensor>;
+  readonly metadata: Record<string, string>;
+}
+
+/** The values of a tensor to write. A `Uint8Array` is taken as the finished little-endian bytes of any dtype. */
+export type TensorData =
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | Uint32Array
+  | Int16Array
+  | Uint16Array
+  | Int8Array
+  | Uint8Array
+  | BigInt64Array;
+
+export interface TensorToWrite {
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+  readonly data: TensorData;
+}
+
+/**
+ * Reads a whole safetensors file. Nothing is copied: the tensors are views of `file`.
+ * Refuses what the format forbids with a `FormatError`; unknown fields of a tensor's entry are ignored.
+ */
+export function decodeSafetensors(file: Uint8Array): Safetensors {
+  // A plain view: `slice` of a Node Buffer, a kind of Uint8Array, would not copy.
+  const bytes = new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
+  const headerBytes = headerLength(bytes);
+  const header = parseHeader(bytes.subarray(8, 8 + headerBytes));
+  const data = bytes.subarray(8 + headerBytes);
+  const { __metadata__: metadata, ...entries } = header;
+  const infos = Object.entries(entries).map(([name, entry]) => readEntry(name, entry));
+  infos.sort((a, b) => a.begin - b.begin || a.end - b.end);
+  checkNoHoles(infos, data.length);
+  const tensors = new Map<string, RawTensor>();
+  for (const { name, dtype, shape, begin, end } of infos) {
+    tensors.set(name, { dtype, shape, bytes: data.subarray(begin, end) });
+  }
+  return { tensors, metadata: readMetadata(metadata) };
+}
+
+function headerLength(bytes: Uint8Array): number {
+  if (bytes.length < 8) {
+    throw new FormatError(`safetensors: truncated, ${bytes.length} bytes where the header length takes 8`);
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
+  const length = view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true);
+  if (length > MAX_HEADER_BYTES) {
+    throw new FormatError(`safetensors: header of ${length} bytes is too long (at most ${MAX_HEADER_BYTES})`);
+  }
+  if (8 + length > bytes.length) {
+    throw new FormatError(
+      `safetensors: truncated, the header ends at byte ${8 + length} of a file of ${bytes.length}`,
+    );
+  }
+  return length;
+}
+
+function parseHeader(bytes: Uint8Array): Record<string, unknown> {
+  if (bytes[0] !== 0x7b) {
+    const found = bytes.length === 0 ? "nothing" : `byte 0x${(bytes[0] ?? 0).toString(16).padStart(2, "0")}`;
+    throw new FormatError(`safetensors: header must start with "{", found ${found}`);
+  }
+  let text: string;
+  let header: unknown;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    header = JSON.parse(text);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new FormatError(`safetensors: header is not valid JSON: ${reason}`, { cause });
+  }
+  const twice = findDuplicateKey(text);
+  if (twice !== null) throw new FormatError(`safetensors: key "${twice}" occurs twice in one object`);
+  // A text that starts with "{" and parses is an object.
+  return header as Record<string, unknown>;
+}
+
+function readMetadata(metadata: unknown): Record<string, string> {
+  if (metadata === undefined) return {};
+  if (!isRecord(metadata)) throw new FormatError("safetensors: __metadata__ is not an object");
+  for (const [key, value] of Object.entries(metadata)) {
+    if (typeof value !== "string") {
+      throw new FormatError(`safetensors: metadata "${key}" is ${JSON.stringify(value)}, not a string`);
+    }
+  }
+  return metadata as Record<string, string>; // every value has just been looked at
+}
+
+interface TensorInfo {
+  readonly name: string;
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
+}
+
+function readEntry(name: string, entry: unknown): TensorInfo {
+  if (!isRecord(entry)) throw new FormatError(`safetensors: entry of "${name}" is not an object`);
+  const { dtype, shape, data_offsets: offsets } = entry;
+  if (!isDtype(dtype)) {
+    throw new FormatError(`safetensors: "${name}" has unknown dtype ${JSON.stringify(dtype)}`);
+  }
+  if (!isSizes(shape)) {
+    throw new FormatError(
+      `safetensors: "${name}" has shape ${JSON.stringify(shape)}; sizes are whole numbers from 0`,
+    );
+  }
+  if (!isSizes(offsets) || offsets.length !== 2) {
+    throw new FormatError(
+      `safetensors: "${name}" has data_offsets ${JSON.stringify(offsets)}, not two whole numbers from 0`,
+    );
+  }
+  const [begin = 0, end = 0] = offsets;
+  const wanted = elementCount(shape) * DTYPE_BYTES[dtype];
+  if (end - begin !== wanted) {
+    throw new FormatError(
+      `safetensors: "${name}" ${dtype} [${shape.join(", ")}] takes ${wanted} bytes, ` +
+        `data_offsets [${begin}, ${end}] hold ${end - begin}`,
+    );
+  }
+  return { name, dtype, shape, begin, end };
+}
+
+function checkNoHoles(infos: readonly TensorInfo[], dataBytes: number): void {
+  let covered = 0;
+  let before = "the header";
+  for (const { name, begin, end } of infos) {
+    if (end > dataBytes) {
+      throw new FormatError(
+        `safetensors: "${name}" ends at byte ${end}, outside the file's ${dataBytes} bytes of data`,
+      );
+    }
+    if (begin !== covered) {
+      const what = begin > covered ? `leaves a hole after ${before}` : `overlaps ${before}`;
+      throw new FormatError(`safetensors: "${name}" ${what}: begins at byte ${begin}, expected ${covered}`);
+    }
+    covered = end;
+    before = `"${name}"`;
+  }
+  if (covered !== dataBytes) {
+    throw new FormatError(
+      `safetensors: ${dataBytes - covered} bytes after ${before} belong to no tensor (${covered} of ${dataBytes})`,
+    );
+  }
+}
+
+/**
+ * The values as f32. F32 is a view of the file's bytes where they are aligned, otherwise a copy; F16 and BF16
+ * are widened exactly; F64 is rounded. Integers and BOOL throw: read them with `toInt32`.
+ */
+export function toFloat32(tensor: RawTensor): Float32Array {
+  const { dtype, bytes } = tensor;
+  switch (dtype) {
+    case "F32":
+      return new Float32Array(...aligned(bytes, 4));
+    case "F64":
+      return new Float32Array(new Float64Array(...aligned(bytes, 8)));
+    case "F16":
+      return halfToFloat32(new Uint16Array(...aligned(bytes, 2)));
+    case "BF16":
+      return bfloat16ToFloat32(new Uint16Array(...aligned(bytes, 2)));
+    case "I64":
+    case "I32":
+    case "U32":
+    case "I16":
+    case "U16":
+    case "I8":
+    case "U8":
+    case "BOOL":
+      throw new FormatError(
+        `toFloat32: ${dtype} [${tensor.shape.join(", ")}] is not floating point; use toInt32`,
+      );
+    default:
+      return dtype satisfies never;
+  }
+}
+
+/**
+ * The values as i32. I32 is a view of the file's bytes where they are aligned, otherwise a copy.
+ * A value of I64 or U32 outside -2^31 ... 2^31 - 1 throws, and so do floating-point tensors.
+ */
+export function toInt32(tensor: RawTensor): Int32Array {
+  const { dtype, bytes } = tensor;
+  switch (dtype) {
+    case "I32":
+      return new Int32Array(...aligned(bytes, 4));
+    case "I64":
+      return narrow(new BigInt64Array(...aligned(bytes, 8)), dtype);
+    case "U32":
+      return narrow(new Uint32Array(...aligned(bytes, 4)), dtype);
+    case "I16":
+      return new Int32Array(new Int16Array(...aligned(bytes, 2)));
+    case "U16":
+      return new Int32Array(new Uint16Array(...aligned(bytes, 2)));
+    case "I8":
+      return new Int32Array(new Int8Array(...aligned(bytes, 1)));
+    case "U8":
+    case "BOOL":
+      return new Int32Array(bytes);
+    case "F64":
+    case "F32":
+    case "F16":
+    case "BF16":
+      throw new FormatError(
+        `toInt32: ${dtype} [${tensor.shape.join(", ")}] is not an integer type; use toFloat32`,
+      );
+    default:
+      return dtype satisfies never;
+  }
+}
+
+function narrow(values: BigInt64Array | Uint32Array, dtype: SafetensorsDtype): Int32Array {
+  const out = new Int32Array(values.length);
+  for (let i = 0; i < values.length; i++) {
+    const value = Number(values[i]);
+    if ((value | 0) !== value) {
+      throw new FormatError(`toInt32: ${dtype} value ${values[i]} at [${i}] does not fit 32 bits`);
+    }
+    out[i] = value;
+  }
+  return out;
+}
+
+/** Arguments of a typed array over `bytes`: over the same memory if aligned, else over a copy. */
+function aligned(bytes: Uint8Array, unit: number): [ArrayBufferLike, number, number] {
+  const { buffer, byteOffset } = bytes.byteOffset % unit === 0 ? bytes : new Uint8Array(bytes);
+  return [buffer, byteOffset, bytes.length / unit];
+}
+
+/**
+ * Lays out a safetensors file: header keys and data in the order given, header padded with spaces to a multiple
+ * of 8. F16 and BF16 are rounded from a Float32Array to nearest even, or taken as bits from a Uint16Array.
+ * A finite value that F16 cannot hold throws a `FormatError` with the tensor's name and the value.
+ * Python's loaders expect `{ format: "pt" }` as metadata.
+ */
+export function encodeSafetensors(
+  tensors: Iterable<readonly [name: string, tensor: TensorToWrite]>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
+  // Joined by hand: an object would move keys that look like integers to the front.
+  const fields: string[] = [];
+  if (Object.keys(metadata).length > 0) fields.push(`"__metadata__":${JSON.stringify(metadata)}`);
+  const names = new Set(["__metadata__"]);
+  const pieces: Uint8Array[] = [];
+  let offset = 0;
+  for (const [name, tensor] of tensors) {
+    if (names.has(name)) throw new FormatError(`safetensors: name "${name}" is already taken`);
+    names.add(name);
+    const piece = tensorBytes(name, tensor);
+    const { dtype, shape } = tensor;
+    const entry = { dtype, shape, data_offsets: [offset, offset + piece.length] };
+    fields.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
+    pieces.push(piece);
+    offset += piece.length;
+  }
+  const header = new TextEncoder().encode(`{${fields.join(",")}}`);
+  const headerBytes = Math.ceil(header.length / 8) * 8;
+  if (headerBytes > MAX_HEADER_BYTES) {
+    throw new FormatError(
+      `safetensors: header of ${headerBytes} bytes is too long (at most ${MAX_HEADER_BYTES})`,
+    );
+  }
+  const file = new Uint8Array(8 + headerBytes + offset);
+  new DataView(file.buffer).setUint32(0, headerBytes, true); // the upper half stays 0
+  file.set(header, 8);
+  file.fill(0x20, 8 + header.length, 8 + headerBytes);
+  let position = 8 + headerBytes;
+  for (const piece of pieces) {
+    file.set(piece, position);
+    position += piece.length;
+  }
+  return file;
+}
+
+function tensorBytes(name: string, { dtype, shape, data }: TensorToWrite): Uint8Array {
+  if (!shape.every(isSize)) {
+    throw new FormatError(
+      `safetensors: "${name}" has shape [${shape.join(", ")}]; sizes are whole numbers from 0`,
+    );
+  }
+  const stored = storedData(name, dtype, data);
+  const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
+  const wanted = elementCount(shape) * DTYPE_BYTES[dtype];
+  if (bytes.length !== wanted) {
+    throw new FormatError(
+      `safetensors: "${name}" ${dtype} [${shape.join(", ")}] takes ${wanted} bytes, its data has ${bytes.length}`,
+    );
+  }
+  return bytes;
+}
+
+const STORED_AS = {
+  F64: Float64Array,
+  I64: BigInt64Array,
+  F32: Float32Array,
+  I32: Int32Array,
+  U32: Uint32Array,
+  F16: Uint16Array,
+  BF16: Uint16Array,
+  I16: Int16Array,
+  U16: Uint16Array,
+  I8: Int8Array,
+  U8: Uint8Array,
+  BOOL: Uint8Array,
+} as const satisfies Record<SafetensorsDtype, unknown>;
+
+function storedData(name: string, dtype: SafetensorsDtype, data: TensorData): TensorData {
+  if (data instanceof Uint8Array || data instanceof STORED_AS[dtype]) return data;
+  if (data instanceof Float32Array && dtype === "BF16") return float32ToBfloat16(data);
+  if (data instanceof Float32Array && dtype === "F16") {
+    try {
+      return float32ToHalf(data);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new FormatError(`safetensors: "${name}" does not fit F16: ${reason}`, { cause });
+    }
+  }
+  throw new FormatError(`safetensors: "${name}" ${dtype} cannot be written from a ${data.constructor.name}`);
+}
+
+function elementCount(shape: readonly number[]): number {
+  let count = 1;
+  for (const size of shape) count *= size;
+  return count;
+}
+
+function isSizes(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every(isSize);
+}
+
+function isSize(value: unknown): boolean {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isDtype(value: unknown): value is SafetensorsDtype {
+  return typeof value === "string" && Object.hasOwn(DTYPE_BYTES, value);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

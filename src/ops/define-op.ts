@@ -1,0 +1,45 @@
+import type { Gpu, GpuArray, Shape } from "../array/index.ts";
+
+/** Inputs of an op: arrays, and null for an optional one that is absent. */
+export type Inputs = readonly (GpuArray | null)[];
+
+/** The shapes of some inputs, null where the input is. */
+export type ShapesOf<I extends Inputs> = { readonly [K in keyof I]: I[K] extends GpuArray ? Shape : Shape | null };
+
+/** Which inputs need a gradient. `any`: at least one does. */
+export interface Needs extends ReadonlyArray<boolean> {
+  readonly any: boolean;
+}
+
+/** What backward reads: arrays live until then; other values are kept as they are. */
+export type Saved = Readonly<Record<string, unknown>>;
+
+export interface Result<S> {
+  readonly output: GpuArray;
+  /** Nothing is kept when no input needs a gradient. */
+  readonly saved: S;
+}
+
+/**
+ * An op: shape rule, forward and backward in one place. It works on arrays, never on Tensors, and records
+ * dispatches; it frees nothing (see Gpu.scope).
+ */
+export interface Op<I extends Inputs, A, S extends Saved> {
+  readonly name: string;
+  /** Takes strided views as they are. Other ops are handed contiguous copies. */
+  readonly strided?: boolean;
+  /** Checks shapes and attributes, throws ShapeError, and gives the output's shape. */
+  shape(shapes: ShapesOf<I>, attrs: A): Shape;
+  /** `shape` is what the rule gave. */
+  forward(gpu: Gpu, inputs: I, attrs: A, needs: Needs, shape: Shape): Result<S>;
+  /** Gradients of the inputs; null where `needs` is false. An op without it has no derivative. */
+  backward?(gpu: Gpu, dy: GpuArray, saved: S, attrs: A, needs: Needs): readonly (GpuArray | null)[];
+}
+
+/** Declares an op. The types of inputs, attributes and saved values follow from the functions. */
+export function defineOp<I extends Inputs, A, S extends Saved>(op: Op<I, A, S>): Op<I, A, S> {
+  return op;
+}
+
+/** An op whose types are forgotten: what the tape holds. */
+export type AnyOp = Op<Inputs, unknown, Saved>;

@@ -1,0 +1,37 @@
+import { type Gpu, type GpuArray, showShape } from "../array/index.ts";
+import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { defineOp } from "./define-op.ts";
+import { type Draw, drawParams, dropThreshold } from "./draw.ts";
+import { threads } from "./kernels.ts";
+
+const kernel: KernelSpec = { shader: "dropout", entry: "forward" };
+
+export interface DropoutAttrs {
+  /** Share of elements that is dropped, 0 <= p < 1. */
+  readonly p: number;
+  readonly draw: Draw;
+}
+
+function apply(gpu: Gpu, x: GpuArray, { p, draw }: DropoutAttrs): GpuArray {
+  const y = gpu.like(x);
+  const columns = x.size / (x.shape[0] as number);
+  const perRow = Math.ceil(columns / 4);
+  const params = { n: x.size, columns, threshold: dropThreshold(p), scale: 1 / (1 - p), ...drawParams(draw) };
+  gpu.run(kernel, { x, clock: draw.clock, y }, params, threads((x.shape[0] as number) * perRow));
+  return y;
+}
+
+/**
+ * y = x keep / (1 - p). x [rows, ...] -> same; a row is one example of one pass. Saves nothing: the backward
+ * pass draws the same numbers again.
+ */
+export const dropout = defineOp<readonly [GpuArray], DropoutAttrs, Record<string, never>>({
+  name: "dropout",
+  shape([x], { p }) {
+    if (!(p >= 0 && p < 1)) throw new ShapeError(`dropout: p is ${p}, expected 0 <= p < 1`);
+    if (x.length < 1) throw new ShapeError(`dropout: ${showShape(x)} has no rows`);
+    return x;
+  },
+  forward: (gpu, [x], attrs) => ({ output: apply(gpu, x, attrs), saved: {} }),
+  backward: (gpu, dy, _saved, attrs) => [apply(gpu, dy, attrs)],
+});

@@ -1,0 +1,69 @@
+import { expectShape, type Gpu, type GpuArray, lastOf, rowsOf, showShape } from "../array/index.ts";
+import { grid1d, ShapeError } from "../gpu/index.ts";
+import { defineOp } from "./define-op.ts";
+import { columnKernel, rowKernel, threads } from "./kernels.ts";
+import { sumMiddle } from "./reduce.ts";
+
+const forwardKernel = rowKernel("layer_norm", "forward");
+const backwardXKernel = rowKernel("layer_norm", "backward_x");
+const backwardWeightKernel = columnKernel("layer_norm", "backward_weight");
+/** Rows that one thread of the weight gradient adds up. */
+const BLOCK = 32;
+
+interface LayerNormSaved {
+  readonly [name: string]: unknown;
+  readonly x: GpuArray;
+  readonly weight: GpuArray;
+  readonly mean: GpuArray;
+  readonly rstd: GpuArray;
+  readonly eps: number;
+}
+
+/**
+ * Layer normalisation over the last dimension: y = (x - mean) rstd weight + bias, rstd = 1 / sqrt(var + eps).
+ * x [..., C], weight [C], bias [C] -> [..., C]. Saves x, mean and rstd [rows].
+ */
+export const layerNorm = defineOp<readonly [GpuArray, GpuArray, GpuArray], { readonly eps: number }, LayerNormSaved>({
+  name: "layerNorm",
+  shape([x, weight, bias]) {
+    if (x.length === 0 || lastOf(x) === 0) throw new ShapeError(`layerNorm: ${showShape(x)} has no last dimension to normalise`);
+    expectShape("layerNorm", { weight, bias }, [lastOf(x)]);
+    return x;
+  },
+  forward(gpu, [x, weight, bias], { eps }) {
+    const { rows, columns } = rowsOf(x.shape);
+    const y = gpu.like(x);
+    const mean = gpu.empty([rows]);
+    const rstd = gpu.empty([rows]);
+    const { kernel, columns: groups } = forwardKernel(gpu, columns);
+    const params = { rows, columns: groups, eps, block: 0, parts: 0 };
+    if (rows > 0) gpu.run(kernel, { x, weight, bias, y, mean, rstd }, params, grid1d(rows));
+    return { output: y, saved: { x, weight, mean, rstd, eps } };
+  },
+  backward(gpu, dy, saved, _attrs, [needsX, needsWeight, needsBias]) {
+    const dx = needsX ? gradientOfX(gpu, dy, saved) : null;
+    if (!needsWeight && !needsBias) return [dx, null, null];
+    return [dx, ...gradientOfWeight(gpu, dy, saved)];
+  },
+});
+
+function gradientOfX(gpu: Gpu, dy: GpuArray, { x, weight, mean, rstd, eps }: LayerNormSaved): GpuArray {
+  const dx = gpu.like(x);
+  const { rows, columns } = rowsOf(x.shape);
+  const { kernel, columns: groups } = backwardXKernel(gpu, columns);
+  const arrays = { x, weight, dy, mean_saved: mean, rstd_saved: rstd, dx };
+  gpu.run(kernel, arrays, { rows, columns: groups, eps, block: 0, parts: 0 }, grid1d(rows));
+  return dx;
+}
+
+function gradientOfWeight(gpu: Gpu, dy: GpuArray, { x, mean, rstd, eps }: LayerNormSaved): [GpuArray, GpuArray] {
+  const { rows, columns } = rowsOf(x.shape);
+  const parts = Math.ceil(rows / BLOCK);
+  const dweight = gpu.empty([parts, columns]);
+  const dbias = gpu.empty([parts, columns]);
+  const { kernel, columns: groups } = backwardWeightKernel(columns);
+  const params = { rows, columns: groups, eps, block: BLOCK, parts };
+  gpu.run(kernel, { x, dy, mean_saved: mean, rstd_saved: rstd, dweight, dbias }, params, threads(parts * groups));
+  const total = (parted: GpuArray): GpuArray => gpu.view(sumMiddle(gpu, parted, 1, parts, columns), [columns]);
+  return [total(dweight), total(dbias)];
+}

@@ -1,0 +1,52 @@
+import { type GpuArray, rowsOf, sameShape, showShape } from "../array/index.ts";
+import { grid1d, ShapeError } from "../gpu/index.ts";
+import { defineOp } from "./define-op.ts";
+import { rowKernel } from "./kernels.ts";
+
+const forwardKernel = rowKernel("symmetric_kl", "forward");
+const meanKernel = rowKernel("symmetric_kl", "mean");
+const backwardKernel = rowKernel("symmetric_kl", "backward");
+
+export interface SymmetricKlAttrs {
+  /** "detached" (default): the target side of each divergence carries no gradient, as the authors' code has it. "full": the formula as printed. */
+  readonly gradient?: "detached" | "full" | undefined;
+}
+
+interface SymmetricKlSaved {
+  readonly [name: string]: unknown;
+  readonly a: GpuArray;
+  readonly b: GpuArray;
+  readonly lse: GpuArray;
+}
+
+/**
+ * ½ [KL(q ‖ p) + KL(p ‖ q)] of two passes, p = softmax(a), q = softmax(b), summed over classes, mean over rows.
+ * a, b [..., C] -> scalar. Paper: section 3.2.
+ */
+export const symmetricKl = defineOp<readonly [GpuArray, GpuArray], SymmetricKlAttrs, SymmetricKlSaved>({
+  name: "symmetricKl",
+  shape([a, b]) {
+    if (!sameShape(a, b) || a.length < 1) throw new ShapeError(`symmetricKl: ${showShape(a)} and ${showShape(b)} differ`);
+    return [];
+  },
+  forward(gpu, [a, b], { gradient }) {
+    const { rows, columns } = rowsOf(a.shape);
+    const loss = gpu.empty([rows]);
+    const lse = gpu.empty([rows, 2]);
+    const y = gpu.empty([]);
+    const { kernel, columns: groups } = forwardKernel(gpu, columns);
+    const params = { rows, columns: groups, full: gradient === "full" ? 1 : 0 };
+    gpu.run(kernel, { a, b, loss, lse }, params, grid1d(rows));
+    gpu.run(meanKernel(gpu, columns).kernel, { loss_saved: loss, y }, params, [1, 1, 1]);
+    return { output: y, saved: { a, b, lse } };
+  },
+  backward(gpu, dy, { a, b, lse }, { gradient }, [needsA, needsB]) {
+    const { rows, columns } = rowsOf(a.shape);
+    const da = gpu.like(a);
+    const db = gpu.like(b);
+    const { kernel, columns: groups } = backwardKernel(gpu, columns);
+    const params = { rows, columns: groups, full: gradient === "full" ? 1 : 0 };
+    gpu.run(kernel, { a, b, lse_saved: lse, dy, da, db }, params, grid1d(rows));
+    return [needsA ? da : null, needsB ? db : null];
+  },
+});

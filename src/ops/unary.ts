@@ -1,0 +1,74 @@
+import type { GpuArray } from "../array/index.ts";
+import type { KernelSpec } from "../gpu/index.ts";
+import { defineOp, type Op } from "./define-op.ts";
+import { groupsOfFour, threads } from "./kernels.ts";
+
+/** Numbers of an op, `params.a` and `params.b` in its expressions. */
+export interface UnaryAttrs {
+  readonly a?: number;
+  readonly b?: number;
+}
+
+export type UnaryOp = Op<readonly [GpuArray], UnaryAttrs, { readonly kept: GpuArray | null }>;
+
+/** WGSL of y in terms of x, and of dy/dx in terms of what is saved: v is x or y. T is vec4f. */
+interface Row {
+  readonly value: string;
+  readonly slope: string;
+  /** null: the slope is a constant of the attributes. */
+  readonly saves: "x" | "y" | null;
+}
+
+function unary(name: string, row: Row): UnaryOp {
+  const forward: KernelSpec = { shader: "unary", entry: "forward", constants: { value: row.value } };
+  const backward: KernelSpec = { shader: "unary", entry: "backward", constants: { slope: row.slope } };
+  return defineOp<readonly [GpuArray], UnaryAttrs, { readonly kept: GpuArray | null }>({
+    name,
+    shape: ([x]) => x,
+    forward(gpu, [x], { a = 0, b = 0 }, needs) {
+      const y = gpu.like(x);
+      const n = groupsOfFour(x.size);
+      gpu.run(forward, { x, y }, { n, a, b }, threads(n));
+      return { output: y, saved: { kept: needs.any && row.saves ? (row.saves === "x" ? x : y) : null } };
+    },
+    backward(gpu, dy, { kept }, { a = 0, b = 0 }) {
+      const dx = gpu.like(dy);
+      const n = groupsOfFour(dy.size);
+      gpu.run(backward, { x: kept ?? dy, dy, dx }, { n, a, b }, threads(n));
+      return [dx];
+    },
+  });
+}
+
+export const neg = unary("neg", { value: "-x", slope: "T(-1.0)", saves: null });
+export const abs = unary("abs", { value: "abs(x)", slope: "sign(v)", saves: "x" });
+export const exp = unary("exp", { value: "exp(x)", slope: "v", saves: "y" });
+export const log = unary("log", { value: "log(x)", slope: "1.0 / v", saves: "x" });
+export const sqrt = unary("sqrt", { value: "sqrt(x)", slope: "0.5 / v", saves: "y" });
+export const rsqrt = unary("rsqrt", { value: "1.0 / sqrt(x)", slope: "-0.5 * v * v * v", saves: "y" });
+export const square = unary("square", { value: "x * x", slope: "2.0 * v", saves: "x" });
+export const reciprocal = unary("reciprocal", { value: "1.0 / x", slope: "-v * v", saves: "y" });
+export const relu = unary("relu", { value: "max(x, T(0.0))", slope: "select(T(0.0), T(1.0), v > T(0.0))", saves: "y" });
+/** Exact GELU, x Φ(x): BERT and RoBERTa. */
+export const gelu = unary("gelu", { value: "gelu(x)", slope: "gelu_slope(v)", saves: "x" });
+/** GELU by tanh, up to 4.7e-4 from the exact one: GPT-2. */
+export const geluTanh = unary("geluTanh", { value: "gelu_tanh(x)", slope: "gelu_tanh_slope(v)", saves: "x" });
+export const silu = unary("silu", {
+  value: "x * sigmoid(x)",
+  slope: "sigmoid(v) * (1.0 + v * (1.0 - sigmoid(v)))",
+  saves: "x",
+});
+export const tanh = unary("tanh", { value: "tanh_safe(x)", slope: "1.0 - v * v", saves: "y" });
+export const sigmoid = unary("sigmoid", { value: "sigmoid(x)", slope: "v * (1.0 - v)", saves: "y" });
+export const softplus = unary("softplus", { value: "softplus(x)", slope: "sigmoid(v)", saves: "x" });
+export const erf = unary("erf", { value: "erf(x)", slope: "1.1283791 * exp(-v * v)", saves: "x" });
+/** Between a and b; the gradient passes strictly inside and on the bounds. */
+export const clamp = unary("clamp", {
+  value: "clamp(x, T(params.a), T(params.b))",
+  slope: "select(T(0.0), T(1.0), (v >= T(params.a)) & (v <= T(params.b)))",
+  saves: "x",
+});
+/** a x. */
+export const scale = unary("scale", { value: "params.a * x", slope: "T(params.a)", saves: null });
+/** x + a. */
+export const shift = unary("shift", { value: "x + params.a", slope: "T(1.0)", saves: null });

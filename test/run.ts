@@ -1,0 +1,163 @@
+/**
+ * Runs the test files in this process, one after another, so that they share a GPU device.
+ *
+ *     node --import tsx test/run.ts [part of a file name ...]
+ *
+ * A file registers uvu suites; a file that fails to load, registers no test, or leaves an error behind that
+ * nobody awaited counts as a failure. The last line is `N passed, N failed`, and `, N skipped` if any.
+ */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { adaptersUsed } from "../src/platform/index.ts";
+
+/** What uvu's runner of a suite returns: messages (or true), passed, skipped, total. */
+type Runner = () => Promise<[errors: string | true, passed: number, skipped: number, total: number]>;
+
+interface UvuGlobals {
+  UVU_DEFER?: number;
+  UVU_INDEX?: number;
+  UVU_QUEUE?: (string | null | Runner)[][];
+}
+
+const LONGEST_FILE_MS = 10 * 60_000;
+
+const folder = fileURLToPath(new URL(".", import.meta.url));
+const uvu = globalThis as UvuGlobals; // uvu keeps its queue on globalThis
+const sum = { passed: 0, failed: 0, skipped: 0 };
+const stray: string[] = [];
+const startedAt = performance.now();
+let finished = false;
+
+process.on("uncaughtException", (error) => stray.push(describe(error)));
+process.on("unhandledRejection", (error) => stray.push(describe(error)));
+process.on("exit", () => {
+  if (finished) return;
+  console.log("the run stopped before its end: a test waits for something that never comes, or exits");
+  sum.failed++;
+  printSum();
+  process.exitCode = 1;
+});
+
+uvu.UVU_DEFER = 1;
+uvu.UVU_QUEUE = [];
+
+const files = testFiles(process.argv.slice(2));
+for (const file of files) await runFile(file);
+if (files.length === 0) {
+  console.log(`no test file matches ${process.argv.slice(2).join(" ")}`);
+  sum.failed++;
+}
+finish();
+
+function testFiles(filters: readonly string[]): string[] {
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((name) => name.replaceAll("\\", "/"))
+    .filter((name) => name.endsWith(".test.ts"))
+    .sort();
+  return filters.length === 0 ? names : names.filter((name) => filters.some((part) => name.includes(part)));
+}
+
+async function runFile(name: string): Promise<void> {
+  const start = performance.now();
+  const watchdog = setTimeout(
+    () => stop(`${name}: no end after ${LONGEST_FILE_MS / 60_000} minutes`),
+    LONGEST_FILE_MS,
+  );
+  const counts = { passed: 0, failed: 0, skipped: 0, total: 0 };
+  const problems: string[] = [];
+  try {
+    for (const suite of await loadSuites(name)) await runSuite(suite, counts, problems);
+    if (counts.total + counts.skipped === 0) problems.push("registers no test (is test.run() missing?)");
+  } catch (error) {
+    problems.push(`does not load: ${describe(error)}`);
+  }
+  await new Promise((resolve) => setImmediate(resolve)); // lets a rejection nobody awaits be reported
+  for (const error of stray.splice(0)) problems.push(`an error nobody awaited: ${error}`);
+  if (process.exitCode) problems.push("a GPU error was reported outside of any test's reach");
+  process.exitCode = 0;
+  clearTimeout(watchdog);
+  report(name, counts, problems, performance.now() - start);
+}
+
+async function loadSuites(name: string): Promise<readonly Runner[]> {
+  const queue: Runner[] = [];
+  uvu.UVU_QUEUE = [queue];
+  uvu.UVU_INDEX = 0;
+  await import(pathToFileURL(join(folder, name)).href);
+  return queue;
+}
+
+async function runSuite(
+  suite: Runner,
+  counts: { passed: number; failed: number; skipped: number; total: number },
+  problems: string[],
+): Promise<void> {
+  const write = process.stdout.write;
+  const filtered = (...args: Parameters<typeof write>) =>
+    isMark(String(args[0])) || write.apply(process.stdout, args);
+  process.stdout.write = filtered as typeof write; // write is overloaded, which a function value cannot be
+  try {
+    const [errors, passed, skipped, total] = await suite();
+    counts.passed += passed;
+    counts.failed += total - passed;
+    counts.skipped += skipped;
+    counts.total += total;
+    if (errors !== true) write.call(process.stdout, errors);
+    else if (passed < total) problems.push("a hook of a suite threw; the tests after it did not run");
+  } finally {
+    process.stdout.write = write;
+  }
+}
+
+/** The suites' names, dots and sums that uvu prints, which say nothing here; what a test prints passes. */
+function isMark(text: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: uvu colours its marks with escape codes
+  const plain = text.replace(/\u001b\[\d+m/g, "");
+  return plain === "• " || plain === "✘ " || /^ .+ {2}$/.test(plain) || /^ {2}\(\d+ \/ \d+\)\n$/.test(plain);
+}
+
+function report(
+  name: string,
+  counts: { readonly passed: number; readonly failed: number; readonly skipped: number },
+  problems: readonly string[],
+  elapsedMs: number,
+): void {
+  for (const problem of problems) console.log(`  FAIL ${name} ${problem}`);
+  const failed = counts.failed + problems.length;
+  sum.passed += counts.passed;
+  sum.failed += failed;
+  sum.skipped += counts.skipped;
+  const parts = [`${counts.passed} passed`];
+  if (failed > 0) parts.push(`${failed} failed`);
+  if (counts.skipped > 0) parts.push(`${counts.skipped} skipped`);
+  const mark = failed > 0 ? "✘" : "✓";
+  console.log(
+    `${mark} ${name.replace(/\.test\.ts$/, "").padEnd(28)} ${parts.join(", ")}, ${elapsedMs.toFixed(0)} ms`,
+  );
+}
+
+function finish(): void {
+  finished = true;
+  const adapters = adaptersUsed().map(({ name, kind, how }) => `${name} (${kind}; ${how})`);
+  console.log(`adapter: ${adapters.length > 0 ? adapters.join(", ") : "none used"}`);
+  console.log(`${files.length} files, ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+  printSum();
+  process.exitCode = sum.failed > 0 ? 1 : 0;
+  process.stdout.write("", () => process.exit()); // a device may keep the event loop alive
+}
+
+function stop(reason: string): void {
+  console.log(reason);
+  sum.failed++;
+  finish();
+}
+
+function printSum(): void {
+  const skips = sum.skipped > 0 ? `, ${sum.skipped} skipped` : "";
+  console.log(`${sum.passed} passed, ${sum.failed} failed${skips}`);
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
