@@ -1,4 +1,5 @@
-// total += x, element by element, in groups of four. Reads 2, writes 1.
+// total += x, element by element. What follows the n elements of `total` in its memory keeps its value.
+// Thread: four elements. Reads 2, writes 1.
 // use: lib/vec4
 // use: lib/grid
 struct Params { n: u32 }
@@ -9,5 +10,9 @@ struct Params { n: u32 }
 @compute @workgroup_size(64)
 fn add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = unfold(group, groups) * 64u + lane;
-  if (i < params.n) { total[i] += x[i]; }
+  if (4u * i + 4u <= params.n) {
+    total[i] += x[i];
+  } else if (4u * i < params.n) {
+    for (var j = 0u; j < params.n - 4u * i; j++) { total[i][j] += x[i][j]; }
+  }
 }

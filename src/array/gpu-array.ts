@@ -19,8 +19,13 @@ export class Storage {
     const largest = Math.floor(device.traits.maxBindingBytes / device.traits.alignment) * device.traits.alignment;
     this.chunkBytes = largest;
     const chunks: PoolBuffer[] = [];
-    for (let start = 0; start < Math.max(bytes, 1); start += largest) {
-      chunks.push(device.acquire(Math.min(largest, Math.max(bytes, 1) - start)));
+    try {
+      for (let start = 0; start < Math.max(bytes, 1); start += largest) {
+        chunks.push(device.acquire(Math.min(largest, Math.max(bytes, 1) - start)));
+      }
+    } catch (error) {
+      for (const chunk of chunks) device.pool.release(chunk);
+      throw error;
     }
     this.chunks = chunks;
   }

@@ -3,6 +3,11 @@ import { type DType, dtypeOf, ELEMENT_BYTES, type TypedArray, typedArrayOf } fro
 import { GpuArray, Storage } from "./gpu-array.ts";
 import { MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
 
+export interface GpuOptions {
+  /** Variants of kernels: for GPUs (workgroup memory) or for software adapters (no barriers). Default: the device's. */
+  readonly kernels?: "hardware" | "software";
+}
+
 /**
  * What an op is handed: it makes arrays and runs kernels on one device.
  *
@@ -11,16 +16,15 @@ import { MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
  */
 export class Gpu {
   readonly device: Device;
+  /** Whether kernels without barriers are taken. */
+  readonly isSoftware: boolean;
   #scope: GpuArray[] | null = null;
   #dummy: GpuArray | null = null;
   #ones: GpuArray | null = null;
 
-  constructor(device: Device) {
+  constructor(device: Device, { kernels = device.traits.kernels }: GpuOptions = {}) {
     this.device = device;
-  }
-
-  get isSoftware(): boolean {
-    return this.device.traits.kind === "software";
+    this.isSoftware = kernels === "software";
   }
 
   get subgroupSize(): number {
@@ -123,6 +127,13 @@ export class Gpu {
   /** A view that belongs to the running op's scope. */
   view(array: GpuArray, shape: Shape, offset?: number, strides?: readonly number[]): GpuArray {
     return this.#own(array.view(shape, offset, strides));
+  }
+
+  /** Whether only arrays of the running scope refer to this one's memory, so that it may be kept as it is. */
+  isUnshared(array: GpuArray): boolean {
+    let own = 0;
+    for (const made of this.#scope ?? []) if (made.storage === array.storage && made.alive) own++;
+    return own === array.storage.references;
   }
 
   #own(array: GpuArray): GpuArray {

@@ -1,5 +1,5 @@
 export { type DType, dtypeOf, ELEMENT_BYTES, type TypedArray, typedArrayOf } from "./dtype.ts";
-export { Gpu, openGpu } from "./gpu.ts";
+export { Gpu, type GpuOptions, openGpu } from "./gpu.ts";
 export { GpuArray, Storage } from "./gpu-array.ts";
 export {
   broadcastShapes,

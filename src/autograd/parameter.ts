@@ -1,4 +1,5 @@
 import type { Gpu, GpuArray, Shape, TypedArray } from "../array/index.ts";
+import { accumulate } from "../ops/index.ts";
 import { untrack } from "./scope.ts";
 import { Tensor } from "./tensor.ts";
 
@@ -17,12 +18,25 @@ export class Parameter extends Tensor {
   readonly decay: boolean;
   /** u32 [slices] in an optimiser's arena: which slices this step has used. Null: all, always. */
   drawn: GpuArray | null = null;
+  #slot: GpuArray | null = null;
 
   constructor(gpu: Gpu, array: GpuArray, { slices = 1, decay }: ParameterOptions = {}) {
     super(gpu, array, null, true);
     untrack(this);
     this.slices = slices;
     this.decay = decay ?? array.shape.length - (slices > 1 ? 1 : 0) > 1;
+  }
+
+  /** Moves values and gradient into views of an optimiser's arenas, which the parameter then owns. */
+  moveTo(values: GpuArray, gradient: GpuArray): void {
+    this.replaceArray(values);
+    this.#slot = gradient;
+    this.grad = new Tensor(this.gpu, gradient);
+  }
+
+  override receive(dy: GpuArray): void {
+    if (this.#slot) accumulate(this.gpu, this.#slot, dy);
+    else super.receive(dy);
   }
 
   static from(gpu: Gpu, data: TypedArray, shape: Shape, options?: ParameterOptions): Parameter {

@@ -230,6 +230,8 @@ export function apply<I extends ops.Inputs, A, S extends ops.Saved>(
   const gpu = gpuOf(op.name, inputs);
   // The types tie inputs to the op where it is declared; here they are only a list.
   const anyOp = op as unknown as ops.AnyOp;
+  const types = inputs.map((x) => x && x.array);
+  ops.checkTypes(anyOp, types);
   const shape = anyOp.shape(
     inputs.map((x) => x && x.shape),
     attrs,

@@ -79,7 +79,7 @@ const GPT2_NAMES = { bos: "<|endoftext|>", eos: "<|endoftext|>", pad: "<|endofte
  * A byte-level BPE tokenizer from the texts of `vocab.json` and `merges.txt`.
  *
  *     const tokenizer = bpeTokenizer(vocabText, mergesText);
- *     tokenizer.encode("we felt <mask> .")  // Int32Array [0, 264, 293, 4, 267, 2]
+ *     tokenizer.encode("we felt <mask> .")  // Int32Array [0, 305, 300, 4, 263, 2] with the demonstration vocabulary
  */
 export function bpeTokenizer(
   vocabText: string,

@@ -1,4 +1,4 @@
-import { debugLevel, type FoundAdapter, findAdapter, markFailed, numberFromEnv } from "../platform/index.ts";
+import { debugLevel, env, type FoundAdapter, findAdapter, markFailed, numberFromEnv } from "../platform/index.ts";
 import { GpuError } from "./errors.ts";
 import { KernelCache, type KernelSpec } from "./kernel.ts";
 import { Pool, type PoolBuffer, type PoolStatistics } from "./pool.ts";
@@ -8,6 +8,8 @@ import { type Binding, type Grid, type ParamValue, Recorder, type RecorderStatis
 export interface DeviceTraits {
   readonly name: string;
   readonly kind: "hardware" | "software";
+  /** Which variants of kernels run: `kind`, unless ADAMIX_KERNELS says otherwise. */
+  readonly kernels: "hardware" | "software";
   /** Lanes of a subgroup where that is one fixed number, else 0. */
   readonly subgroupSize: number;
   readonly features: ReadonlySet<string>;
@@ -73,11 +75,23 @@ export class Device {
     params: Readonly<Record<string, ParamValue>>,
     grid: Grid,
   ): void {
-    this.recorder.dispatch(this.kernels.get(spec), bindings, params, grid);
+    this.#throwFailure();
+    const kernel = this.kernels.get(spec);
+    this.#throwFailure(); // a kernel that does not compile
+    this.recorder.dispatch(kernel, bindings, params, grid);
   }
 
   acquire(bytes: number): PoolBuffer {
+    this.#throwFailure();
+    if (!this.pool.fits(bytes)) this.trim();
     return this.pool.acquire(bytes);
+  }
+
+  /** Gives the memory that waits for reuse back to the driver. */
+  trim(): void {
+    this.recorder.flush();
+    this.recorder.forget();
+    this.pool.trim();
   }
 
   statistics(): PoolStatistics & RecorderStatistics & { readonly kernels: number } {
@@ -95,9 +109,12 @@ export class Device {
   /** Waits for running work, then gives the device back. */
   async close(): Promise<void> {
     if (this.#closed) return;
-    await this.recorder.throttle();
-    this.#closed = true;
-    this.#device.destroy();
+    try {
+      await this.recorder.throttle();
+    } finally {
+      this.#closed = true;
+      this.#device.destroy();
+    }
   }
 
   #fail(message: string): void {
@@ -114,15 +131,25 @@ export class Device {
 function traitsOf(found: FoundAdapter, device: GPUDevice): DeviceTraits {
   const { subgroupMinSize, subgroupMaxSize } = found.adapter.info;
   const fixed = device.features.has("subgroups") && subgroupMinSize === subgroupMaxSize;
+  // 256 suits every adapter known, and keeps offsets the same on all of them.
+  const alignment = Math.max(256, device.limits.minStorageBufferOffsetAlignment);
+  const maxBindingBytes = numberFromEnv("ADAMIX_MAX_BINDING_BYTES", device.limits.maxStorageBufferBindingSize);
   return {
     name: found.name,
     kind: found.kind,
+    kernels: kernelsFromEnv() ?? found.kind,
     subgroupSize: fixed ? subgroupMinSize : 0,
     features: new Set(device.features),
-    maxBindingBytes: numberFromEnv("ADAMIX_MAX_BINDING_BYTES", device.limits.maxStorageBufferBindingSize),
-    // 256 suits every adapter known, and keeps offsets the same on all of them.
-    alignment: Math.max(256, device.limits.minStorageBufferOffsetAlignment),
+    maxBindingBytes: Math.max(maxBindingBytes, alignment),
+    alignment,
   };
+}
+
+/** ADAMIX_KERNELS: the variants meant for GPUs on a software adapter, or the other way round, for tests. */
+function kernelsFromEnv(): DeviceTraits["kernels"] | undefined {
+  const wanted = env("ADAMIX_KERNELS");
+  if (wanted === undefined || wanted === "hardware" || wanted === "software") return wanted;
+  throw new Error(`env: ADAMIX_KERNELS is "${wanted}", expected hardware or software`);
 }
 
 function printCode(label: string, code: string): void {

@@ -49,6 +49,13 @@ export class Pool {
     this.#budgetBytes = budgetBytes;
   }
 
+  /** Whether `acquire` stays within the budget. */
+  fits(bytes: number): boolean {
+    const size = sizeClass(bytes);
+    const isPooled = (this.#free.get(size)?.length ?? 0) > 0;
+    return isPooled || this.#liveBytes + this.#pooledBytes + size <= this.#budgetBytes;
+  }
+
   acquire(bytes: number): PoolBuffer {
     const size = sizeClass(bytes);
     const pooled = this.#free.get(size)?.pop();
@@ -85,6 +92,7 @@ export class Pool {
     for (const list of this.#free.values()) for (const buffer of list) buffer.gpu.destroy();
     this.#free.clear();
     this.#pooledBytes = 0;
+    this.#device.queue.submit([]); // only then does the driver give the memory back
   }
 
   #create(size: number): PoolBuffer {

@@ -24,6 +24,7 @@ export interface RecorderStatistics {
 const RING_BYTES = 1 << 18;
 const DISPATCHES_PER_SUBMIT = 256;
 const MAX_GROUPS = 65_535;
+const MAX_BIND_GROUPS = 32_768;
 
 /** Folds a one-dimensional grid into two dimensions; the kernel unfolds it with lib/grid. */
 export function grid1d(groups: number): Grid {
@@ -78,14 +79,15 @@ export class Recorder {
     params: Readonly<Record<string, ParamValue>>,
     grid: Grid,
   ): void {
-    const group = this.#bindGroup(kernel, bindings);
     const slotBytes = kernel.layout.params?.bytes ?? 0;
+    // Before the buffers are marked as used by this batch: a flush begins the next one.
     if (this.#ringUsed + slotBytes + this.#slotAlign > RING_BYTES) this.flush();
+    const group = this.#bindGroup(kernel, bindings);
+    this.#writeParams(kernel, params);
     const pass = this.#openPass();
     pass.setPipeline(kernel.pipeline);
     if (kernel.layout.params) {
       pass.setBindGroup(0, group, [this.#ringUsed]);
-      this.#writeParams(kernel, params);
       this.#ringUsed += Math.ceil(slotBytes / this.#slotAlign) * this.#slotAlign;
     } else {
       pass.setBindGroup(0, group);
@@ -178,18 +180,24 @@ export class Recorder {
       binding.buffer.batch = this.#batch;
       key += `:${binding.buffer.id},${binding.offset},${binding.bytes}`;
     }
+    const names = Object.keys(bindings);
+    if (names.length > wanted.length) {
+      const extra = names.filter((name) => !wanted.some((b) => b.name === name));
+      throw new GpuError(`${kernel.label}: has no binding named ${extra.join(", ")}`);
+    }
     let group = this.#bindGroups.get(key);
     if (!group) {
-      this.#checkNames(kernel, bindings);
-      this.#bindGroups.set(key, (group = this.#createBindGroup(kernel, bindings)));
+      // Batches of ever new lengths would collect groups without end.
+      if (this.#bindGroups.size >= MAX_BIND_GROUPS) this.#bindGroups.clear();
+      group = this.#createBindGroup(kernel, bindings);
+      this.#bindGroups.set(key, group);
     }
     return group;
   }
 
-  #checkNames(kernel: Kernel, bindings: Readonly<Record<string, Binding>>): void {
-    const names = new Set(kernel.layout.bindings.map((b) => b.name));
-    const extra = Object.keys(bindings).filter((name) => !names.has(name));
-    if (extra.length > 0) throw new GpuError(`${kernel.label}: has no binding named ${extra.join(", ")}`);
+  /** Forgets cached bind groups: they would hold on to buffers that the pool destroys. */
+  forget(): void {
+    this.#bindGroups.clear();
   }
 
   #createBindGroup(kernel: Kernel, bindings: Readonly<Record<string, Binding>>): GPUBindGroup {
@@ -204,7 +212,13 @@ export class Recorder {
 
   #writeParams(kernel: Kernel, params: Readonly<Record<string, ParamValue>>): void {
     const base = this.#ringUsed / 4;
-    for (const field of kernel.layout.params?.fields ?? []) {
+    const fields = kernel.layout.params?.fields ?? [];
+    const names = Object.keys(params);
+    if (names.length > fields.length) {
+      const extra = names.filter((name) => !fields.some((field) => field.name === name));
+      throw new ShapeError(`${kernel.label}: has no parameter named ${extra.join(", ")}`);
+    }
+    for (const field of fields) {
       const value = params[field.name];
       if (value === undefined) throw new ShapeError(`${kernel.label}: no value passed for parameter "${field.name}"`);
       const target = field.type === "f32" ? this.#ringFloats : field.type === "i32" ? this.#ringInts : this.#ringWords;

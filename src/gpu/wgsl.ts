@@ -85,7 +85,14 @@ function paramsLayout(label: string, text: string, binding: number): ParamsLayou
   if (body === undefined) throw new GpuError(`${label}: a uniform binding needs "struct Params"`);
   const fields: ParamField[] = [];
   let offset = 0;
-  for (const [, name, type, scalar, n] of body.matchAll(/(\w+)\s*:\s*(u32|i32|f32|array<vec4([uif]),\s*(\d+)>)/g)) {
+  const found = [...body.matchAll(/(\w+)\s*:\s*(u32|i32|f32|array<vec4([uif]),\s*(\d+)>)\s*(?:,|$)/g)];
+  const declared = body.match(/:/g)?.length ?? 0;
+  if (found.length !== declared) {
+    throw new GpuError(
+      `${label}: ${declared - found.length} of ${declared} fields of Params are not u32, i32, f32 or array<vec4_, n>`,
+    );
+  }
+  for (const [, name, type, scalar, n] of found) {
     const isArray = scalar !== undefined;
     if (isArray) offset = Math.ceil(offset / 4) * 4;
     const count = isArray ? 4 * Number(n) : 1;
@@ -117,13 +124,16 @@ function functionBodies(text: string): Map<string, string> {
 
 function reachable(functions: ReadonlyMap<string, string>, entry: string): Set<string> {
   const seen = new Set<string>();
+  const visited = new Set<string>();
   const visit = (name: string): void => {
-    seen.add(name);
+    visited.add(name);
     // Names after a dot are members, not declarations.
-    for (const [, word, call] of (functions.get(name) ?? "").matchAll(/(?<![.\w])([A-Za-z_]\w*)(\s*\()?/g)) {
-      if (seen.has(word as string)) continue;
-      if (call) visit(word as string);
-      else seen.add(word as string);
+    for (const [, word = "", call] of (functions.get(name) ?? "").matchAll(
+      /(?<![.\w])([A-Za-z_]\w*)(\s*\()?/g,
+    )) {
+      seen.add(word);
+      // A variable may have the name of a function: only calls are followed.
+      if (call && !visited.has(word)) visit(word);
     }
   };
   visit(entry);

@@ -37,6 +37,7 @@ function paramsOf(rows: number, columns: number, attrs: CrossEntropyAttrs) {
  */
 export const crossEntropy = defineOp<readonly [GpuArray, GpuArray], CrossEntropyAttrs, CrossEntropySaved>({
   name: "crossEntropy",
+  dtypes: ["f32", "i32"],
   shape([logits, labels], { reduction = "mean", labelSmoothing = 0 }) {
     if (logits.length < 1 || !sameShape(logits.slice(0, -1), labels)) {
       throw new ShapeError(`crossEntropy: labels ${showShape(labels)} do not fit logits ${showShape(logits)}`);
@@ -47,7 +48,6 @@ export const crossEntropy = defineOp<readonly [GpuArray, GpuArray], CrossEntropy
     return reduction === "none" ? labels : [];
   },
   forward(gpu, [logits, labels], attrs, _needs, shape) {
-    if (labels.dtype !== "i32") throw new ShapeError(`crossEntropy: labels are ${labels.dtype}, expected i32`);
     const { rows, columns } = rowsOf(logits.shape);
     const loss = gpu.empty(labels.shape);
     const lse = gpu.empty([rows]);

@@ -1,4 +1,5 @@
-import type { Gpu, GpuArray, Shape } from "../array/index.ts";
+import type { DType, Gpu, GpuArray, Shape } from "../array/index.ts";
+import { ShapeError } from "../gpu/index.ts";
 
 /** Inputs of an op: arrays, and null for an optional one that is absent. */
 export type Inputs = readonly (GpuArray | null)[];
@@ -28,6 +29,8 @@ export interface Op<I extends Inputs, A, S extends Saved> {
   readonly name: string;
   /** Takes strided views as they are. Other ops are handed contiguous copies. */
   readonly strided?: boolean;
+  /** Element types of the inputs; "any" where bits are only moved. Default: f32 for all. */
+  readonly dtypes?: readonly DType[] | "any";
   /** Checks shapes and attributes, throws ShapeError, and gives the output's shape. */
   shape(shapes: ShapesOf<I>, attrs: A): Shape;
   /** `shape` is what the rule gave. */
@@ -39,6 +42,16 @@ export interface Op<I extends Inputs, A, S extends Saved> {
 /** Declares an op. The types of inputs, attributes and saved values follow from the functions. */
 export function defineOp<I extends Inputs, A, S extends Saved>(op: Op<I, A, S>): Op<I, A, S> {
   return op;
+}
+
+/** Checks the inputs' element types against the op's rule. */
+export function checkTypes(op: Pick<AnyOp, "name" | "dtypes">, inputs: Inputs): void {
+  const { name, dtypes = [] } = op;
+  if (dtypes === "any") return;
+  inputs.forEach((x, i) => {
+    const expected = dtypes[i] ?? "f32";
+    if (x && x.dtype !== expected) throw new ShapeError(`${name}: input ${i} is ${x.dtype}, expected ${expected}`);
+  });
 }
 
 /** An op whose types are forgotten: what the tape holds. */

@@ -25,12 +25,12 @@ interface EmbeddingSaved {
  */
 export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], EmbeddingAttrs, EmbeddingSaved>({
   name: "embedding",
+  dtypes: ["f32", "i32"],
   shape([table, ids]) {
     if (table.length !== 2) throw new ShapeError(`embedding: table ${showShape(table)} is not [rows, columns]`);
     return [...ids, table[1] as number];
   },
   forward(gpu, [table, ids], _attrs, _needs, shape) {
-    if (ids.dtype !== "i32") throw new ShapeError(`embedding: ids are ${ids.dtype}, expected i32`);
     const y = gpu.empty(shape);
     const { kernel, columns } = forwardKernel(table.shape[1] as number);
     const n = ids.size;

@@ -102,8 +102,8 @@ export function contiguous(gpu: Gpu, array: GpuArray): GpuArray {
 
 /** total += x. `total` is bindable and shares no storage with x. */
 export function accumulate(gpu: Gpu, total: GpuArray, x: GpuArray): void {
-  const n = groupsOfFour(total.size);
-  gpu.run(addKernel, { x: contiguous(gpu, x), total }, { n }, threads(n));
+  const n = total.size;
+  gpu.run(addKernel, { x: contiguous(gpu, x), total }, { n }, threads(groupsOfFour(n)));
 }
 
 function wholeStorage(gpu: Gpu, array: GpuArray): GpuArray {

@@ -43,7 +43,8 @@ export const layerNorm = defineOp<readonly [GpuArray, GpuArray, GpuArray], { rea
   backward(gpu, dy, saved, _attrs, [needsX, needsWeight, needsBias]) {
     const dx = needsX ? gradientOfX(gpu, dy, saved) : null;
     if (!needsWeight && !needsBias) return [dx, null, null];
-    return [dx, ...gradientOfWeight(gpu, dy, saved)];
+    const [dweight, dbias] = gradientOfWeight(gpu, dy, saved);
+    return [dx, needsWeight ? dweight : null, needsBias ? dbias : null];
   },
 });
 

@@ -7,6 +7,7 @@ import { sumTo } from "./reduce.ts";
 /** The same elements in another shape; one size may be -1. A view where the input is contiguous. */
 export const reshape = defineOp<readonly [GpuArray], { readonly shape: Shape }, { readonly shape: Shape }>({
   name: "reshape",
+  dtypes: "any",
   shape([x], { shape }) {
     const known = shape.reduce((product, n) => (n === -1 ? product : product * n), 1);
     const size = sizeOf(x);
@@ -24,6 +25,7 @@ export const reshape = defineOp<readonly [GpuArray], { readonly shape: Shape }, 
 /** Dimensions in another order: a view. */
 export const permute = defineOp<readonly [GpuArray], { readonly order: readonly number[] }, Record<string, never>>({
   name: "permute",
+  dtypes: "any",
   strided: true,
   shape([x], { order }) {
     const axes = order.map((axis) => normaliseAxis("permute", axis, x.length));
@@ -51,6 +53,7 @@ export const permute = defineOp<readonly [GpuArray], { readonly order: readonly 
 /** Stretches dimensions of size 1, and adds leading ones: a view. */
 export const expand = defineOp<readonly [GpuArray], { readonly shape: Shape }, { readonly shape: Shape }>({
   name: "expand",
+  dtypes: "any",
   strided: true,
   shape([x], { shape }) {
     const lead = shape.length - x.length;
@@ -76,6 +79,7 @@ export interface SliceAttrs {
 
 export const slice = defineOp<readonly [GpuArray], SliceAttrs, { readonly shape: Shape }>({
   name: "slice",
+  dtypes: "any",
   strided: true,
   shape([x], attrs) {
     const { axis, start, end } = sliceBounds(x, attrs);
@@ -109,6 +113,7 @@ function sliceBounds(shape: Shape, { axis, start, end }: SliceAttrs): { axis: nu
 /** Arrays behind one another along one dimension. */
 export const concat = defineOp<readonly GpuArray[], { readonly axis: number }, { readonly shapes: readonly Shape[] }>({
   name: "concat",
+  dtypes: "any",
   strided: true,
   shape(shapes, { axis }) {
     const list = shapes as readonly Shape[];
@@ -123,6 +128,8 @@ export const concat = defineOp<readonly GpuArray[], { readonly axis: number }, {
     return head.map((n, d) => (d === i ? list.reduce((total, shape) => total + (shape[i] as number), 0) : n));
   },
   forward(gpu, inputs, { axis }, _needs, shape) {
+    const types = new Set(inputs.map((x) => x.dtype));
+    if (types.size > 1) throw new ShapeError(`concat: arrays of different types, ${[...types].join(" and ")}`);
     const output = gpu.empty(shape, inputs[0]?.dtype ?? "f32");
     const i = normaliseAxis("concat", axis, shape.length);
     let at = 0;

@@ -1,0 +1,62 @@
+import { showShape } from "../array/index.ts";
+import type { Parameter } from "../autograd/index.ts";
+import { FormatError } from "./format-error.ts";
+import { type RawTensor, type TensorToWrite, toFloat32 } from "./safetensors.ts";
+
+export interface LoadOptions {
+  /** What is loaded, for messages: a file or a model. */
+  readonly what: string;
+  /** Names that may be missing: they keep their initialisation. */
+  readonly mayBeAbsent?: (name: string) => boolean;
+  /** Names of the file that may be left over. */
+  readonly mayBeIgnored?: (name: string) => boolean;
+  /** The name of a file's tensor under which the model knows it. */
+  readonly rename?: (name: string) => string;
+}
+
+/**
+ * Writes tensors into parameters of the same names. Strict: one FormatError lists every missing, unexpected and
+ * misshapen name, and nothing is written. Returns the names that kept their initialisation.
+ */
+export function loadStateDict(
+  parameters: ReadonlyMap<string, Parameter>,
+  tensors: ReadonlyMap<string, RawTensor>,
+  { what, mayBeAbsent = () => false, mayBeIgnored = () => false, rename = (name) => name }: LoadOptions,
+): string[] {
+  const found = new Map<string, RawTensor>();
+  for (const [name, tensor] of tensors) found.set(rename(name), tensor);
+  const absent = [...parameters.keys()].filter((name) => !found.has(name));
+  const missing = absent.filter((name) => !mayBeAbsent(name));
+  const unexpected = [...found.keys()].filter((name) => !parameters.has(name) && !mayBeIgnored(name));
+  const misshapen: string[] = [];
+  for (const [name, parameter] of parameters) {
+    const shape = found.get(name)?.shape;
+    if (shape && showShape(shape) !== showShape(parameter.shape)) {
+      misshapen.push(`${name} ${showShape(shape)} vs ${showShape(parameter.shape)} of the model`);
+    }
+  }
+  const faults = [describe("missing", missing), describe("unexpected", unexpected), describe("of other shape", misshapen)];
+  const message = faults.filter((fault) => fault !== "").join("; ");
+  if (message !== "") throw new FormatError(`load ${what}: ${message}`);
+  for (const [name, parameter] of parameters) {
+    const tensor = found.get(name);
+    if (tensor) parameter.write(Float32Array.from(toFloat32(tensor)));
+  }
+  return absent;
+}
+
+function describe(fault: string, names: readonly string[]): string {
+  return names.length === 0 ? "" : `${names.length} ${fault}: ${names.join(", ")}`;
+}
+
+/** Reads parameters back, ready for encodeSafetensors. */
+export async function readStateDict(
+  parameters: Iterable<readonly [string, Parameter]>,
+  dtype: "F32" | "F16" = "F32",
+): Promise<[string, TensorToWrite][]> {
+  const entries: [string, TensorToWrite][] = [];
+  for (const [name, parameter] of parameters) {
+    entries.push([name, { dtype, shape: parameter.shape, data: (await parameter.data()) as Float32Array }]);
+  }
+  return entries;
+}

@@ -1,0 +1,75 @@
+import type { Gpu } from "../array/index.ts";
+import {
+  type DrawSource,
+  drawOf,
+  dropout,
+  embedding,
+  layerNorm,
+  linear,
+  Parameter,
+  type Tensor,
+} from "../autograd/index.ts";
+import { Module } from "./module.ts";
+
+const constant = (n: number, value: number): Float32Array<ArrayBuffer> => new Float32Array(n).fill(value);
+
+/** y = x weightᵀ + bias: x [..., in] -> [..., out]. weight [out, in] and bias [out] start as zeros; see init. */
+export class Linear extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | null;
+
+  constructor(gpu: Gpu, inputs: number, outputs: number, { bias = true }: { bias?: boolean } = {}) {
+    super();
+    this.weight = Parameter.from(gpu, new Float32Array(outputs * inputs), [outputs, inputs]);
+    this.bias = bias ? Parameter.from(gpu, new Float32Array(outputs), [outputs]) : null;
+  }
+
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+}
+
+/** y = (x - mean) / sqrt(var + eps) weight + bias over the last dimension C. Starts as weight 1, bias 0. */
+export class LayerNorm extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly #eps: number;
+
+  constructor(gpu: Gpu, channels: number, { eps = 1e-5 }: { eps?: number } = {}) {
+    super();
+    this.weight = Parameter.from(gpu, constant(channels, 1), [channels]);
+    this.bias = Parameter.from(gpu, constant(channels, 0), [channels]);
+    this.#eps = eps;
+  }
+
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight, this.bias, this.#eps);
+  }
+}
+
+/** Rows of a table: ids [...] -> [..., C]. weight [rows, C]. */
+export class Embedding extends Module {
+  readonly weight: Parameter;
+  readonly #paddingIndex: number | undefined;
+
+  constructor(gpu: Gpu, rows: number, channels: number, { paddingIndex }: { paddingIndex?: number } = {}) {
+    super();
+    this.weight = Parameter.from(gpu, new Float32Array(rows * channels), [rows, channels]);
+    this.#paddingIndex = paddingIndex;
+  }
+
+  forward(ids: Tensor): Tensor {
+    return embedding(this.weight, ids, { paddingIndex: this.#paddingIndex });
+  }
+}
+
+/** What a forward pass is given beside its input. */
+export interface ForwardOptions {
+  /** Randomness of dropout. Without it nothing is dropped. */
+  readonly draw?: DrawSource | undefined;
+}
+
+/** Dropout of share `p` under a name of its own; the input itself without a draw or with p = 0. */
+export function maybeDropout(x: Tensor, p: number, { draw }: ForwardOptions, ...path: (string | number)[]): Tensor {
+  return draw && p > 0 ? dropout(x, { p, draw: drawOf(draw, "dropout", ...path) }) : x;
+}

@@ -1,0 +1,81 @@
+import type { Tensor } from "../autograd/index.ts";
+import type { ForwardOptions, LayerNorm, Linear } from "./layers.ts";
+
+/** What an adaptation after a sub-layer sees: the sub-layer's output, what is added to it, and what normalises the sum. */
+export interface SublayerOutput {
+  readonly value: Tensor;
+  readonly residual: Tensor;
+  readonly layerNorm: LayerNorm;
+}
+
+/** Changes the output y of a linear layer with input x. */
+export type LinearAdaptation = (y: Tensor, x: Tensor, options: ForwardOptions) => Tensor;
+/** Changes the output of a sub-layer before dropout, residual and LayerNorm. */
+export type OutputAdaptation = (output: SublayerOutput, options: ForwardOptions) => Tensor;
+
+interface Place {
+  /** Dotted, as in the checkpoint: `roberta.encoder.layer.0.attention.self.query`. */
+  readonly name: string;
+  /** Number of the Transformer layer: adaptations of one layer may share a draw. */
+  readonly layer: number;
+}
+
+/**
+ * A place of a model where adaptations go. The model calls it and knows nothing of what is there.
+ * Adaptations are held by the name of their set, in the order of attaching.
+ */
+abstract class SiteBase<F> implements Place {
+  readonly name: string;
+  readonly layer: number;
+  protected readonly adaptations = new Map<string, F>();
+
+  constructor({ name, layer }: Place) {
+    this.name = name;
+    this.layer = layer;
+  }
+
+  attach(set: string, adaptation: F): void {
+    this.adaptations.set(set, adaptation);
+  }
+
+  detach(set: string): void {
+    this.adaptations.delete(set);
+  }
+}
+
+/** Around a linear layer. */
+export class LinearSite extends SiteBase<LinearAdaptation> {
+  readonly kind = "linear";
+  readonly inputs: number;
+  readonly outputs: number;
+
+  constructor(place: Place, linear: Linear) {
+    super(place);
+    [this.outputs, this.inputs] = linear.weight.shape as [number, number];
+  }
+
+  apply(y: Tensor, x: Tensor, options: ForwardOptions): Tensor {
+    let result = y;
+    for (const adapt of this.adaptations.values()) result = adapt(result, x, options);
+    return result;
+  }
+}
+
+/** After a sub-layer (attention or feed-forward). */
+export class OutputSite extends SiteBase<OutputAdaptation> {
+  readonly kind = "output";
+  readonly channels: number;
+
+  constructor(place: Place, channels: number) {
+    super(place);
+    this.channels = channels;
+  }
+
+  apply(output: SublayerOutput, options: ForwardOptions): Tensor {
+    let value = output.value;
+    for (const adapt of this.adaptations.values()) value = adapt({ ...output, value }, options);
+    return value;
+  }
+}
+
+export type Site = LinearSite | OutputSite;
