@@ -1,8 +1,9 @@
 // Attention without the [T, S] matrix: y_i = Σ_j p_ij v_j, p_i = softmax_j(scale q_i·k_j + mask).
-// q [B, T, H·D], k, v [B, S, H·D], keep [B, S] i32 (0: padding) -> y [B, T, H·D]; lse [B, H, T] is saved.
+// q [B, T, H·D], k, v [B, S, H·D], keep [B, S] i32 (0: padding) -> y [B, T, H·D]. Saved for each query of each head:
+// measure = (m, 1 / Σ_j exp(s_j - m)), m the largest score. Not m + log Σ: the sum of a masked row drowns in -1e9.
 // Heads are slices of the channels: nothing is permuted. A masked score is -1e9, so a row with every key masked
 // attends uniformly. Thread: one query (or one key) of one head, streaming over the others; the running maximum
-// rescales the sum when it rises. Backward recomputes p from lse: dv_j = Σ_i p_ij dy_i, ds_ij = p_ij (dy_i·v_j - δ_i),
+// rescales the sum when it rises. Backward computes p from them again: dv_j = Σ_i p_ij dy_i, ds_ij = p_ij (dy_i·v_j - δ_i),
 // δ_i = dy_i·y_i, dq_i = scale Σ_j ds_ij k_j, dk_j = scale Σ_i ds_ij q_i.
 // use: lib/vec4
 // use: lib/philox
@@ -20,13 +21,13 @@ struct Params {
 @group(0) @binding(4) var<storage, read> keep: array<i32>;
 @group(0) @binding(5) var<storage, read> clock: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<T>;
-@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(8) var<storage, read> lse_saved: array<f32>;
+@group(0) @binding(7) var<storage, read_write> measure: array<vec2f>;
+@group(0) @binding(8) var<storage, read> measure_saved: array<vec2f>;
 @group(0) @binding(9) var<storage, read> dy: array<T>;
 @group(0) @binding(10) var<storage, read> y_saved: array<T>;
-// (lse, δ) of each query.
-@group(0) @binding(11) var<storage, read_write> sums: array<vec2f>;
-@group(0) @binding(12) var<storage, read> sums_saved: array<vec2f>;
+// (m, 1 / Σ, δ) of each query.
+@group(0) @binding(11) var<storage, read_write> sums: array<vec4f>;
+@group(0) @binding(12) var<storage, read> sums_saved: array<vec4f>;
 @group(0) @binding(13) var<storage, read_write> dq: array<T>;
 // dk, then from group `dv_start` on dv: eight storage buffers are all that a kernel may bind.
 @group(0) @binding(14) var<storage, read_write> dkv: array<T>;
@@ -85,10 +86,10 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     for (var g = 0u; g < GROUPS; g++) { sum_v[g] += used * v[theirs + g]; }
   }
   for (var g = 0u; g < GROUPS; g++) { y[mine + g] = sum_v[g] / sum; }
-  lse[thread] = maximum + log(sum);
+  measure[thread] = vec2f(maximum, 1.0 / sum);
 }
 
-// δ beside lse. Thread: one query.
+// δ beside what forward saved. Thread: one query.
 @compute @workgroup_size(64)
 fn backward_sums(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let thread = unfold(group, groups) * 64u + lane;
@@ -97,7 +98,7 @@ fn backward_sums(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
   let mine = start(at.batch, params.queries, at.index, at.head);
   var delta = 0.0;
   for (var g = 0u; g < GROUPS; g++) { delta += inner(dy[mine + g], y_saved[mine + g]); }
-  sums[thread] = vec2f(lse_saved[thread], delta);
+  sums[thread] = vec4f(measure_saved[thread], delta, 0.0);
 }
 
 // Thread: one query.
@@ -124,8 +125,10 @@ fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
       dots += inner(query[g], k[theirs + g]);
       dp += inner(gradient[g], v[theirs + g]);
     }
-    let p = exp(masked_score(dots, at.batch, at.index, j) - own.x);
-    let ds = params.scale * p * (dp * kept(at, at.index, j) - own.y);
+    let score = masked_score(dots, at.batch, at.index, j);
+    let p = exp(score - own.x) * own.y;
+    // A masked score is a constant: no gradient, also where p is not 0 because every key is masked.
+    let ds = select(params.scale * p * (dp * kept(at, at.index, j) - own.z), 0.0, score == MASKED);
     for (var g = 0u; g < GROUPS; g++) { sum_k[g] += ds * k[theirs + g]; }
   }
   for (var g = 0u; g < GROUPS; g++) { dq[mine + g] = sum_k[g]; }
@@ -157,9 +160,10 @@ fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
       dp += inner(value[g], dy[theirs + g]);
     }
     let other = sums_saved[(at.batch * params.heads + at.head) * params.queries + i];
-    let p = exp(masked_score(dots, at.batch, i, at.index) - other.x);
+    let score = masked_score(dots, at.batch, i, at.index);
+    let p = exp(score - other.x) * other.y;
     let factor = kept(at, i, at.index);
-    let ds = params.scale * p * (dp * factor - other.y);
+    let ds = select(params.scale * p * (dp * factor - other.z), 0.0, score == MASKED);
     let used = p * factor;
     for (var g = 0u; g < GROUPS; g++) {
       sum_q[g] += ds * q[theirs + g];

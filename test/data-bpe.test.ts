@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { BYTE_CHARACTERS, splitWords } from "../src/data/bytes.ts";
+import { BYTE_CHARACTERS, prefixSpace, splitWords } from "../src/data/bytes.ts";
 import {
   bpeTokenizer,
   createRng,
@@ -73,7 +73,7 @@ const bpe = suite("data: bpe training");
 /** The definition, word for word: recount every pair of every word, merge the best one everywhere. */
 function slowMerges(lines: readonly string[], vocabSize: number): string[] {
   const words = lines
-    .flatMap((line) => splitWords(` ${line}`))
+    .flatMap((line) => splitWords(prefixSpace(line)))
     .map((word) => [...new TextEncoder().encode(word)]);
   const names = [...BYTE_CHARACTERS];
   const merges: string[] = [];

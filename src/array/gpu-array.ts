@@ -16,7 +16,8 @@ export class Storage {
   constructor(device: Device, bytes: number) {
     this.device = device;
     this.bytes = bytes;
-    const largest = Math.floor(device.traits.maxBindingBytes / device.traits.alignment) * device.traits.alignment;
+    const largest =
+      Math.floor(device.traits.maxBindingBytes / device.traits.alignment) * device.traits.alignment;
     this.chunkBytes = largest;
     const chunks: PoolBuffer[] = [];
     try {
@@ -58,7 +59,13 @@ export class GpuArray {
   readonly strides: readonly number[];
   #alive = true;
 
-  constructor(storage: Storage, shape: Shape, dtype: DType, offset = 0, strides: readonly number[] = stridesOf(shape)) {
+  constructor(
+    storage: Storage,
+    shape: Shape,
+    dtype: DType,
+    offset = 0,
+    strides: readonly number[] = stridesOf(shape),
+  ) {
     this.storage = storage;
     this.shape = shape;
     this.dtype = dtype;

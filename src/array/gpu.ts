@@ -1,4 +1,12 @@
-import { type Binding, Device, type Grid, GpuError, type KernelSpec, type ParamValue, ShapeError } from "../gpu/index.ts";
+import {
+  type Binding,
+  Device,
+  GpuError,
+  type Grid,
+  type KernelSpec,
+  type ParamValue,
+  ShapeError,
+} from "../gpu/index.ts";
 import { type DType, dtypeOf, ELEMENT_BYTES, type TypedArray, typedArrayOf } from "./dtype.ts";
 import { GpuArray, Storage } from "./gpu-array.ts";
 import { MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
@@ -33,9 +41,11 @@ export class Gpu {
 
   /** An array with undefined contents. */
   empty(shape: Shape, dtype: DType = "f32"): GpuArray {
-    if (shape.length > MAX_RANK) throw new ShapeError(`array: rank ${shape.length} of ${showShape(shape)} is above ${MAX_RANK}`);
+    if (shape.length > MAX_RANK)
+      throw new ShapeError(`array: rank ${shape.length} of ${showShape(shape)} is above ${MAX_RANK}`);
     for (const n of shape) {
-      if (!Number.isInteger(n) || n < 0) throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
+      if (!Number.isInteger(n) || n < 0)
+        throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
     }
     return this.#own(new GpuArray(new Storage(this.device, sizeOf(shape) * ELEMENT_BYTES), shape, dtype));
   }
@@ -69,7 +79,9 @@ export class Gpu {
   write(array: GpuArray, data: TypedArray): void {
     array.assertAlive();
     if (data.length !== array.size || dtypeOf(data) !== array.dtype || !array.isContiguous) {
-      throw new ShapeError(`write: ${data.length} ${dtypeOf(data)} values into ${array.dtype} ${showShape(array.shape)}`);
+      throw new ShapeError(
+        `write: ${data.length} ${dtypeOf(data)} values into ${array.dtype} ${showShape(array.shape)}`,
+      );
     }
     for (const part of byteRanges(array)) {
       const view = new Uint8Array(data.buffer, data.byteOffset + part.at, part.bytes);
@@ -80,13 +92,17 @@ export class Gpu {
   /** Reads a contiguous array back. */
   async read(array: GpuArray): Promise<TypedArray> {
     array.assertAlive();
-    if (!array.isContiguous) throw new GpuError("read: the array is a strided view; make it contiguous first");
+    if (!array.isContiguous)
+      throw new GpuError("read: the array is a strided view; make it contiguous first");
     if (array.size === 0) return typedArrayOf(array.dtype, new ArrayBuffer(0));
     const bytes = new Uint8Array(array.bytes);
     array.storage.retain(); // Lives until the copy is made, whatever the caller frees meanwhile.
     try {
       for (const part of byteRanges(array)) {
-        bytes.set(new Uint8Array(await this.device.recorder.read(part.buffer, part.offset, part.bytes)), part.at);
+        bytes.set(
+          new Uint8Array(await this.device.recorder.read(part.buffer, part.offset, part.bytes)),
+          part.at,
+        );
       }
     } finally {
       array.storage.release();
@@ -149,7 +165,8 @@ export class Gpu {
     }
     array.assertAlive();
     const label = `${kernel.shader}.${kernel.entry}`;
-    if (!array.isBindable) throw new GpuError(`${label}: ${name} ${showShape(array.shape)} is a strided view; make it contiguous`);
+    if (!array.isBindable)
+      throw new GpuError(`${label}: ${name} ${showShape(array.shape)} is a strided view; make it contiguous`);
     const chunk = Math.floor((array.offset * ELEMENT_BYTES) / array.storage.chunkBytes);
     const offset = array.offset * ELEMENT_BYTES - chunk * array.storage.chunkBytes;
     if (offset + array.bytes > array.storage.chunkBytes) {
@@ -168,7 +185,9 @@ export async function openGpu(choice?: string): Promise<Gpu> {
   return new Gpu(await Device.open(choice));
 }
 
-function* byteRanges(array: GpuArray): Iterable<{ buffer: Binding["buffer"]; offset: number; at: number; bytes: number }> {
+function* byteRanges(
+  array: GpuArray,
+): Iterable<{ buffer: Binding["buffer"]; offset: number; at: number; bytes: number }> {
   const { chunkBytes, chunks } = array.storage;
   let at = 0;
   while (at < array.bytes) {

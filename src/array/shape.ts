@@ -69,7 +69,9 @@ export function broadcastStrides(from: Shape, strides: readonly number[], to: Sh
 export function normaliseAxis(op: string, axis: number, rank: number): number {
   const i = axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(axis) || i < 0 || i >= rank) {
-    throw new ShapeError(`${op}: dimension ${axis} is not one of a rank-${rank} array (${-rank}..${rank - 1})`);
+    throw new ShapeError(
+      `${op}: dimension ${axis} is not one of a rank-${rank} array (${-rank}..${rank - 1})`,
+    );
   }
   return i;
 }

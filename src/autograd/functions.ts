@@ -1,6 +1,7 @@
 import { normaliseAxis, type Shape } from "../array/index.ts";
 import * as ops from "../ops/index.ts";
-import { apply, type Axes, type Tensor } from "./tensor.ts";
+import { tidy } from "./scope.ts";
+import { type Axes, apply, type Tensor } from "./tensor.ts";
 
 /** The ops on tensors. Shapes, formulas and what is saved: the op of the same name in src/ops. */
 
@@ -24,9 +25,11 @@ export const tanh = (x: Tensor): Tensor => apply(ops.tanh, [x], {});
 export const sigmoid = (x: Tensor): Tensor => apply(ops.sigmoid, [x], {});
 export const softplus = (x: Tensor): Tensor => apply(ops.softplus, [x], {});
 export const erf = (x: Tensor): Tensor => apply(ops.erf, [x], {});
-export const clamp = (x: Tensor, min: number, max: number): Tensor => apply(ops.clamp, [x], { a: min, b: max });
+export const clamp = (x: Tensor, min: number, max: number): Tensor =>
+  apply(ops.clamp, [x], { a: min, b: max });
 
-export const matmul = (a: Tensor, b: Tensor, attrs: ops.MatmulAttrs = {}): Tensor => apply(ops.matmul, [a, b], attrs);
+export const matmul = (a: Tensor, b: Tensor, attrs: ops.MatmulAttrs = {}): Tensor =>
+  apply(ops.matmul, [a, b], attrs);
 export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor =>
   apply(ops.linear, [x, weight, bias], {});
 export const bankLinear = (
@@ -43,8 +46,13 @@ export const layerNorm = (x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-5): 
 export const embedding = (table: Tensor, ids: Tensor, attrs: ops.EmbeddingAttrs = {}): Tensor =>
   apply(ops.embedding, [table, ids], attrs);
 export const dropout = (x: Tensor, attrs: ops.DropoutAttrs): Tensor => apply(ops.dropout, [x], attrs);
-export const attention = (q: Tensor, k: Tensor, v: Tensor, keep: Tensor | null, attrs: ops.AttentionAttrs): Tensor =>
-  apply(ops.attention, [q, k, v, keep], attrs);
+export const attention = (
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  keep: Tensor | null,
+  attrs: ops.AttentionAttrs,
+): Tensor => apply(ops.attention, [q, k, v, keep], attrs);
 export const crossEntropy = (logits: Tensor, labels: Tensor, attrs: ops.CrossEntropyAttrs = {}): Tensor =>
   apply(ops.crossEntropy, [logits, labels], attrs);
 /** Consistency of two passes. Paper: section 3.2. */
@@ -52,12 +60,14 @@ export const symmetricKl = (a: Tensor, b: Tensor, attrs: ops.SymmetricKlAttrs = 
   apply(ops.symmetricKl, [a, b], attrs);
 
 /** Σ over some dimensions (all, when none are given). */
-export const sum = (x: Tensor, axes?: Axes, options: { keepDim?: boolean } = {}): Tensor => x.sum(axes, options);
+export const sum = (x: Tensor, axes?: Axes, options: { keepDim?: boolean } = {}): Tensor =>
+  x.sum(axes, options);
 /** Mean over some dimensions: Σ / n. */
-export const mean = (x: Tensor, axes?: Axes, options: { keepDim?: boolean } = {}): Tensor => x.mean(axes, options);
+export const mean = (x: Tensor, axes?: Axes, options: { keepDim?: boolean } = {}): Tensor =>
+  x.mean(axes, options);
 /** Mean squared error: mean (x - target)². */
 export function mse(x: Tensor, target: Tensor): Tensor {
-  return mean(square(sub(x, target)));
+  return tidy(() => mean(square(sub(x, target))));
 }
 
 export const reshape = (x: Tensor, shape: Shape): Tensor => apply(ops.reshape, [x], { shape });
@@ -66,15 +76,14 @@ export const transpose = (x: Tensor, a: number, b: number): Tensor => x.transpos
 export const expand = (x: Tensor, shape: Shape): Tensor => apply(ops.expand, [x], { shape });
 export const slice = (x: Tensor, axis: number, start: number, end: number): Tensor =>
   apply(ops.slice, [x], { axis, start, end });
-export const concat = (tensors: readonly Tensor[], axis: number): Tensor => apply(ops.concat, tensors, { axis });
+export const concat = (tensors: readonly Tensor[], axis: number): Tensor =>
+  apply(ops.concat, tensors, { axis });
 /** Tensors of one shape along a new dimension. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
-  return concat(
-    tensors.map((x) => {
-      const i = normaliseAxis("stack", axis, x.shape.length + 1);
-      return reshape(x, [...x.shape.slice(0, i), 1, ...x.shape.slice(i)]);
-    }),
-    axis,
-  );
+  const widened = (x: Tensor): Tensor => {
+    const i = normaliseAxis("stack", axis, x.shape.length + 1);
+    return reshape(x, [...x.shape.slice(0, i), 1, ...x.shape.slice(i)]);
+  };
+  return tidy(() => concat(tensors.map(widened), axis));
 }
 export const contiguous = (x: Tensor): Tensor => x.contiguous();

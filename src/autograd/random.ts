@@ -1,5 +1,5 @@
-import type { Tensor } from "./tensor.ts";
 import type { Draw } from "../ops/index.ts";
+import type { Tensor } from "./tensor.ts";
 
 const M0 = 0xd2511f53;
 const M1 = 0xcd9e8d57;
@@ -59,7 +59,10 @@ export class Stream {
 
   /** Four words at a counter of up to four numbers. */
   words(...counter: number[]): Words {
-    return philox([counter[0] ?? 0, counter[1] ?? 0, counter[2] ?? 0, counter[3] ?? 0], [this.seed, this.name]);
+    return philox(
+      [counter[0] ?? 0, counter[1] ?? 0, counter[2] ?? 0, counter[3] ?? 0],
+      [this.seed, this.name],
+    );
   }
 
   /** An integer in 0..n-1 at a counter, without bias that 32 bits could show. */
@@ -72,7 +75,8 @@ export class Stream {
     const result = new Float32Array(n);
     for (let i = 0; i < n; i += 4) {
       const words = this.words(i / 4);
-      for (let j = 0; j < Math.min(4, n - i); j++) result[i + j] = low + ((words[j] as number) / 2 ** 32) * (high - low);
+      for (let j = 0; j < Math.min(4, n - i); j++)
+        result[i + j] = low + ((words[j] as number) / 2 ** 32) * (high - low);
     }
     return result;
   }

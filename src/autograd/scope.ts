@@ -7,8 +7,14 @@ export interface Tracked {
   dispose(): void;
 }
 
-/** Tensors made inside the innermost tidy(), or null outside of any. */
-let current: Set<Tracked> | null = null;
+/** Tensors made inside a tidy(), and the tidy() around it. */
+interface Scope {
+  readonly made: Set<Tracked>;
+  readonly outer: Scope | null;
+}
+
+/** The innermost tidy(), or null outside of any. */
+let current: Scope | null = null;
 let gradientsOff = 0;
 
 /** Whether ops are recorded for backward just now. */
@@ -33,11 +39,11 @@ export function noGrad<T>(fn: () => T): T {
 export function tidy<T>(fn: () => T): T {
   const outer = current;
   const made = new Set<Tracked>();
-  current = made;
+  current = { made, outer };
   try {
     const result = synchronous("tidy", fn());
     for (const kept of tensorsIn(result)) {
-      if (made.delete(kept)) outer?.add(kept);
+      if (made.delete(kept)) outer?.made.add(kept);
     }
     return result;
   } finally {
@@ -48,22 +54,23 @@ export function tidy<T>(fn: () => T): T {
 
 /** Takes a tensor out of every tidy() around it: it lives until it is disposed. */
 export function keep<T extends Tracked>(tensor: T): T {
-  current?.delete(tensor);
+  untrack(tensor);
   return tensor;
 }
 
 /** Enters a new tensor into the innermost tidy(). */
 export function track(tensor: Tracked): void {
-  current?.add(tensor);
+  current?.made.add(tensor);
 }
 
-/** Leaves the set of tidy() when disposed early. */
+/** Takes a tensor out of the tidy() that it was made in, however many have begun since. */
 export function untrack(tensor: Tracked): void {
-  current?.delete(tensor);
+  for (let scope = current; scope; scope = scope.outer) if (scope.made.delete(tensor)) return;
 }
 
 function synchronous<T>(name: string, result: T): T {
-  if (result instanceof Promise) throw new TypeError(`${name}: takes a synchronous function; read results after it`);
+  if (result instanceof Promise)
+    throw new TypeError(`${name}: takes a synchronous function; read results after it`);
   return result;
 }
 
@@ -71,7 +78,8 @@ function* tensorsIn(value: unknown): Iterable<Tracked> {
   if (typeof value !== "object" || value === null) return;
   if (isTensor(value)) yield value;
   else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item);
-  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) yield* tensorsIn(item);
+  else if (Object.getPrototypeOf(value) === Object.prototype)
+    for (const item of Object.values(value)) yield* tensorsIn(item);
 }
 
 function isTensor(value: object): value is Tracked {

@@ -60,7 +60,10 @@ export class Node {
   /** Gradients of the inputs from the collected gradient of the output; then frees what was saved. */
   propagate(): void {
     const { gpu, op, gradient } = this;
-    if (!gradient) return this.#freeSaved();
+    if (!gradient) {
+      this.#freeSaved();
+      return;
+    }
     const saved = this.#saved;
     if (!saved) {
       throw new GpuError(`backward: the graph of "${op.name}" was already used; run the forward pass again`);
@@ -103,7 +106,9 @@ export function addGradient(gpu: Gpu, total: GpuArray | null, dx: GpuArray): Gpu
   // A view of its own: the op's scope frees what the op made.
   if (!total) return dx.view(dx.shape, dx.offset, dx.strides);
   if (!total.hasShape(dx.shape)) {
-    throw new GpuError(`backward: gradients of shapes ${showShape(total.shape)} and ${showShape(dx.shape)} meet`);
+    throw new GpuError(
+      `backward: gradients of shapes ${showShape(total.shape)} and ${showShape(dx.shape)} meet`,
+    );
   }
   let own = total;
   if (total.storage.references > 1 || !total.isBindable) {
@@ -112,6 +117,11 @@ export function addGradient(gpu: Gpu, total: GpuArray | null, dx: GpuArray): Gpu
   }
   accumulate(gpu, own, dx);
   return own;
+}
+
+/** A gradient that nothing else can write to: the array itself where only the running op holds it, else a copy. */
+export function ownGradient(gpu: Gpu, dx: GpuArray): GpuArray {
+  return dx.isBindable && gpu.isUnshared(dx) ? dx.view(dx.shape, dx.offset) : unscopedCopy(gpu, dx);
 }
 
 function unscopedCopy(gpu: Gpu, array: GpuArray): GpuArray {

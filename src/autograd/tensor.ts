@@ -1,8 +1,16 @@
-import { type DType, type Gpu, GpuArray, normaliseAxis, type Shape, showShape, type TypedArray } from "../array/index.ts";
+import {
+  type DType,
+  type Gpu,
+  GpuArray,
+  normaliseAxis,
+  type Shape,
+  showShape,
+  type TypedArray,
+} from "../array/index.ts";
 import { GpuError, ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
-import { isRecording, TENSOR, track, untrack } from "./scope.ts";
-import { addGradient, type GradientSink, Node, runBackward } from "./tape.ts";
+import { isRecording, TENSOR, tidy, track, untrack } from "./scope.ts";
+import { addGradient, type GradientSink, Node, ownGradient, runBackward } from "./tape.ts";
 
 /**
  * An array on a device, and how it was computed. Ops are synchronous and only record; `data()` and `item()`
@@ -55,7 +63,10 @@ export class Tensor implements GradientSink {
   }
 
   set requiresGrad(value: boolean) {
-    if (this.#node) throw new GpuError("requiresGrad: set it on tensors that are not the result of an op, or detach() first");
+    if (this.#node)
+      throw new GpuError(
+        "requiresGrad: set it on tensors that are not the result of an op, or detach() first",
+      );
     this.#requiresGrad = value;
   }
 
@@ -73,7 +84,9 @@ export class Tensor implements GradientSink {
   /** Exchanges the array for another of the same shape: parameters move into an arena. */
   replaceArray(array: GpuArray): void {
     if (!array.hasShape(this.shape)) {
-      throw new ShapeError(`tensor: ${showShape(array.shape)} cannot take the place of ${showShape(this.shape)}`);
+      throw new ShapeError(
+        `tensor: ${showShape(array.shape)} cannot take the place of ${showShape(this.shape)}`,
+      );
     }
     this.#array.release();
     this.#array = array;
@@ -82,11 +95,14 @@ export class Tensor implements GradientSink {
   receive(dy: GpuArray): void {
     if (this.#gradient) {
       const own = this.#gradient.array;
-      const sum = addGradient(this.gpu, own.view(own.shape, own.offset, own.strides), dy);
-      this.#gradient.replaceArray(sum);
+      // Held by this tensor alone: written to in place. Else addGradient() sees the second view, and copies.
+      if (own.storage.references === 1 && own.isBindable && own.hasShape(dy.shape))
+        ops.accumulate(this.gpu, own, dy);
+      else
+        this.#gradient.replaceArray(addGradient(this.gpu, own.view(own.shape, own.offset, own.strides), dy));
       return;
     }
-    const gradient = new Tensor(this.gpu, addGradient(this.gpu, null, dy));
+    const gradient = new Tensor(this.gpu, ownGradient(this.gpu, dy));
     untrack(gradient);
     this.#gradient = gradient;
   }
@@ -96,9 +112,12 @@ export class Tensor implements GradientSink {
    * one; they add to what is there. Frees the graph: first derivatives only, once.
    */
   backward(dy?: Tensor): void {
-    if (!this.#node) throw new GpuError("backward: the tensor was not computed from anything that requires a gradient");
+    if (!this.#node)
+      throw new GpuError("backward: the tensor was not computed from anything that requires a gradient");
     if (!dy && this.size !== 1) {
-      throw new ShapeError(`backward: the tensor is ${showShape(this.shape)}; pass a gradient of that shape, or reduce it to a scalar`);
+      throw new ShapeError(
+        `backward: the tensor is ${showShape(this.shape)}; pass a gradient of that shape, or reduce it to a scalar`,
+      );
     }
     if (dy && !this.#array.hasShape(dy.shape)) {
       throw new ShapeError(`backward: gradient ${showShape(dy.shape)}, expected ${showShape(this.shape)}`);
@@ -128,7 +147,8 @@ export class Tensor implements GradientSink {
 
   /** Reads the only element back. */
   async item(): Promise<number> {
-    if (this.size !== 1) throw new ShapeError(`item: the tensor is ${showShape(this.shape)}, not one element`);
+    if (this.size !== 1)
+      throw new ShapeError(`item: the tensor is ${showShape(this.shape)}, not one element`);
     const [value] = await this.data();
     return value as number;
   }
@@ -154,16 +174,24 @@ export class Tensor implements GradientSink {
 
   /** this + other, broadcast. */
   add(other: Tensor | number): Tensor {
-    return typeof other === "number" ? apply(ops.shift, [this], { a: other }) : apply(ops.add, [this, other], {});
+    return typeof other === "number"
+      ? apply(ops.shift, [this], { a: other })
+      : apply(ops.add, [this, other], {});
   }
   sub(other: Tensor | number): Tensor {
-    return typeof other === "number" ? apply(ops.shift, [this], { a: -other }) : apply(ops.sub, [this, other], {});
+    return typeof other === "number"
+      ? apply(ops.shift, [this], { a: -other })
+      : apply(ops.sub, [this, other], {});
   }
   mul(other: Tensor | number): Tensor {
-    return typeof other === "number" ? apply(ops.scale, [this], { a: other }) : apply(ops.mul, [this, other], {});
+    return typeof other === "number"
+      ? apply(ops.scale, [this], { a: other })
+      : apply(ops.mul, [this, other], {});
   }
   div(other: Tensor | number): Tensor {
-    return typeof other === "number" ? apply(ops.scale, [this], { a: 1 / other }) : apply(ops.div, [this, other], {});
+    return typeof other === "number"
+      ? apply(ops.scale, [this], { a: 1 / other })
+      : apply(ops.div, [this, other], {});
   }
   neg(): Tensor {
     return apply(ops.neg, [this], {});
@@ -178,8 +206,10 @@ export class Tensor implements GradientSink {
   }
   /** Mean over some dimensions: Σ / n. */
   mean(axes?: Axes, options: { keepDim?: boolean } = {}): Tensor {
-    const total = this.sum(axes, options);
-    return total.mul(total.size / this.size);
+    return tidy(() => {
+      const total = this.sum(axes, options);
+      return total.mul(total.size / this.size);
+    });
   }
   reshape(...shape: number[]): Tensor {
     return apply(ops.reshape, [this], { shape });
@@ -209,7 +239,9 @@ export type Axes = number | readonly number[];
 
 /** A tensor with a copy of `values`. `shape` defaults to [length]. */
 export function tensor(gpu: Gpu, values: TypedArray | readonly number[], shape?: Shape): Tensor {
-  const data = Array.isArray(values) ? Float32Array.from(values as readonly number[]) : (values as TypedArray);
+  const data = Array.isArray(values)
+    ? Float32Array.from(values as readonly number[])
+    : (values as TypedArray);
   return new Tensor(gpu, gpu.from(data, shape ?? [data.length]));
 }
 
@@ -230,20 +262,20 @@ export function apply<I extends ops.Inputs, A, S extends ops.Saved>(
   const gpu = gpuOf(op.name, inputs);
   // The types tie inputs to the op where it is declared; here they are only a list.
   const anyOp = op as unknown as ops.AnyOp;
-  const types = inputs.map((x) => x && x.array);
-  ops.checkTypes(anyOp, types);
+  const given = inputs.map((x) => x?.array ?? null);
+  ops.checkTypes(anyOp, given);
   const shape = anyOp.shape(
-    inputs.map((x) => x && x.shape),
+    given.map((array) => array?.shape ?? null),
     attrs,
   );
   const recording = isRecording() && op.backward !== undefined;
-  const flags = inputs.map((x) => recording && x !== null && x.needsGradient);
+  const flags = inputs.map((x) => recording && (x?.needsGradient ?? false));
   const needs = Object.assign(flags, { any: flags.includes(true) });
   const { output, saved } = gpu.scope(
     () => {
-      const arrays = inputs.map((x) => {
-        x?.array.assertAlive();
-        return x && (op.strided ? x.array : ops.contiguous(gpu, x.array));
+      const arrays = given.map((array) => {
+        array?.assertAlive();
+        return array && (op.strided ? array : ops.contiguous(gpu, array));
       });
       const result = anyOp.forward(gpu, arrays, attrs, needs, shape);
       return { output: result.output, saved: needs.any ? retained(result.saved) : null };
@@ -268,7 +300,8 @@ function gpuOf(op: string, inputs: readonly (Tensor | null)[]) {
   const first = inputs.find((x) => x !== null);
   if (!first) throw new GpuError(`${op}: no tensors`);
   for (const x of inputs) {
-    if (x && x.gpu !== first.gpu) throw new GpuError(`${op}: tensors of two devices; copy one with tensor(gpu, await x.data())`);
+    if (x && x.gpu !== first.gpu)
+      throw new GpuError(`${op}: tensors of two devices; copy one with tensor(gpu, await x.data())`);
   }
   return first.gpu;
 }

@@ -33,7 +33,10 @@ export function topEigenpairs(matrix: Float64Array, n: number, d: number, { seed
     throw new RangeError(`eigen: ${matrix.length} values are no [${n}, ${n}] matrix`);
   if (!Number.isInteger(d) || d < 1 || d > n)
     throw new RangeError(`eigen: ${d} of ${n} eigenpairs asked for`);
-  const rows = Array.from({ length: n }, (_, i) => matrix.slice(i * n, i * n + i + 1));
+  const largest = largestSize(matrix) || 1; // Squares of entries must neither overflow nor vanish.
+  const rows = Array.from({ length: n }, (_, i) =>
+    matrix.slice(i * n, i * n + i + 1).map((entry) => entry / largest),
+  );
   const { tridiagonal, reflections } = tridiagonalise(rows);
   const values = largestEigenvalues(tridiagonal, d);
   const vectors = new Float64Array(d * n);
@@ -48,7 +51,13 @@ export function topEigenpairs(matrix: Float64Array, n: number, d: number, { seed
     reflectBack(reflections, vector);
     makeLargestPositive(vector);
   }
-  return { values, vectors };
+  return { values: values.map((value) => value * largest), vectors };
+}
+
+function largestSize(values: Float64Array): number {
+  let largest = 0;
+  for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i] as number));
+  return largest;
 }
 
 /** Reduces the lower triangle in `rows` (overwritten) to tridiagonal form. */
@@ -143,7 +152,7 @@ function largestEigenvalues(matrix: Tridiagonal, d: number): Float64Array {
 
 /** How many eigenvalues are below x: the negative pivots of T - x I. */
 function countBelow({ diagonal, off, norm }: Tridiagonal, x: number): number {
-  const tiny = Number.EPSILON * norm + Number.MIN_VALUE;
+  const tiny = Number.EPSILON * (norm || 1);
   let count = 0;
   let pivot = 1;
   for (let i = 0; i < diagonal.length; i++) {
@@ -179,7 +188,7 @@ function inverseIteration(
 /** Solves (T - shift I) x = b in place, by elimination with row exchanges; a zero pivot becomes a tiny one. */
 function shiftedSolver({ diagonal, off, norm }: Tridiagonal, shift: number): (b: Float64Array) => void {
   const n = diagonal.length;
-  const tiny = Number.EPSILON * norm + Number.MIN_VALUE;
+  const tiny = Number.EPSILON * (norm || 1);
   // Row i of the upper factor: pivot[i], next[i], after[i] in columns i, i + 1, i + 2.
   const pivot = diagonal.map((x) => x - shift);
   const next = off.slice();
@@ -237,8 +246,7 @@ function removeComponent(a: Float64Array, unit: Float64Array): void {
 }
 
 function normalise(a: Float64Array): void {
-  let largest = 0;
-  for (let i = 0; i < a.length; i++) largest = Math.max(largest, Math.abs(a[i] as number));
+  const largest = largestSize(a);
   if (largest === 0) return;
   for (let i = 0; i < a.length; i++) a[i] = (a[i] as number) / largest; // Squares of 1e200 would overflow.
   const length = Math.sqrt(dot(a, a));

@@ -71,7 +71,7 @@ function countPairs(lines: readonly ArrayLike<number>[], V: number, pairs: Float
 /**
  * Embeddings [vocabSize, dim]: the top eigenvectors of the PPMI table times the roots of their eigenvalues,
  * scaled to `std`, plus noise. Rows without any co-occurrence start at random.
- * A vocabulary of 1,024 takes about a second; time grows with the cube of the frequent tokens.
+ * A vocabulary of 1,024 takes one or two seconds; time grows with the cube of the frequent tokens.
  */
 export function spectralEmbeddings(options: SpectralOptions): Float32Array {
   const { vocabSize, dim, std = 0.04, jitter = 0.005, rareStd = 0.02, seed } = options;
@@ -81,7 +81,9 @@ export function spectralEmbeddings(options: SpectralOptions): Float32Array {
   const table = new Float32Array(vocabSize * dim);
   for (let token = 0; token < vocabSize; token++) {
     const row = factors.subarray(token * dim, (token + 1) * dim);
-    const isRare = row.every((x) => x === 0);
+    let size = 0;
+    for (const x of row) size += Math.abs(scale * x);
+    const isRare = size < 1e-6;
     for (let j = 0; j < dim; j++) {
       const start = isRare ? rareStd * rng.normal() : scale * (row[j] ?? 0);
       table[token * dim + j] = start + jitter * rng.normal();

@@ -1,4 +1,11 @@
-import { debugLevel, env, type FoundAdapter, findAdapter, markFailed, numberFromEnv } from "../platform/index.ts";
+import {
+  debugLevel,
+  env,
+  type FoundAdapter,
+  findAdapter,
+  markFailed,
+  numberFromEnv,
+} from "../platform/index.ts";
 import { GpuError } from "./errors.ts";
 import { KernelCache, type KernelSpec } from "./kernel.ts";
 import { Pool, type PoolBuffer, type PoolStatistics } from "./pool.ts";
@@ -101,7 +108,11 @@ export class Device {
   /** The adapter's limits and features, for reports. */
   describe(): { readonly limits: Record<string, number>; readonly features: readonly string[] } {
     const limits: Record<string, number> = {};
-    for (const name of [...WANTED_LIMITS, "minStorageBufferOffsetAlignment", "minUniformBufferOffsetAlignment"] as const)
+    for (const name of [
+      ...WANTED_LIMITS,
+      "minStorageBufferOffsetAlignment",
+      "minUniformBufferOffsetAlignment",
+    ] as const)
       limits[name] = this.#device.limits[name];
     return { limits, features: [...this.traits.features] };
   }
@@ -133,7 +144,10 @@ function traitsOf(found: FoundAdapter, device: GPUDevice): DeviceTraits {
   const fixed = device.features.has("subgroups") && subgroupMinSize === subgroupMaxSize;
   // 256 suits every adapter known, and keeps offsets the same on all of them.
   const alignment = Math.max(256, device.limits.minStorageBufferOffsetAlignment);
-  const maxBindingBytes = numberFromEnv("ADAMIX_MAX_BINDING_BYTES", device.limits.maxStorageBufferBindingSize);
+  const maxBindingBytes = numberFromEnv(
+    "ADAMIX_MAX_BINDING_BYTES",
+    device.limits.maxStorageBufferBindingSize,
+  );
   return {
     name: found.name,
     kind: found.kind,

@@ -1,5 +1,5 @@
 import { shaderText } from "../platform/index.ts";
-import { entryLayout, type EntryLayout, resolveUses, specialise } from "./wgsl.ts";
+import { type EntryLayout, entryLayout, resolveUses, specialise } from "./wgsl.ts";
 
 /** A kernel as an op names it: a file of `shaders/`, an entry point, and what is specialised in it. */
 export interface KernelSpec {
@@ -52,7 +52,10 @@ export class KernelCache {
     if (kernel) return kernel;
     const key = kernelKey(spec);
     kernel = this.#kernels.get(key);
-    if (!kernel) this.#kernels.set(key, (kernel = this.#compile(spec)));
+    if (!kernel) {
+      kernel = this.#compile(spec);
+      this.#kernels.set(key, kernel);
+    }
     this.#bySpec.set(spec, kernel);
     return kernel;
   }

@@ -70,7 +70,10 @@ export class Pool {
     this.#liveBytes -= buffer.bytes;
     this.#pooledBytes += buffer.bytes;
     let list = this.#free.get(buffer.bytes);
-    if (!list) this.#free.set(buffer.bytes, (list = []));
+    if (!list) {
+      list = [];
+      this.#free.set(buffer.bytes, list);
+    }
     // Kept with the oldest last: lists are short and nearly sorted, so insertion is cheap.
     let i = list.length;
     list.push(buffer);

@@ -98,7 +98,13 @@ export class Recorder {
   }
 
   /** Copies bytes between buffers, in order with the dispatches. */
-  copy(source: PoolBuffer, sourceOffset: number, target: PoolBuffer, targetOffset: number, bytes: number): void {
+  copy(
+    source: PoolBuffer,
+    sourceOffset: number,
+    target: PoolBuffer,
+    targetOffset: number,
+    bytes: number,
+  ): void {
     const encoder = this.#closePass();
     encoder.copyBufferToBuffer(source.gpu, sourceOffset, target.gpu, targetOffset, bytes);
     source.batch = target.batch = this.#batch;
@@ -117,7 +123,8 @@ export class Recorder {
     this.#check();
     if (!this.#encoder) return;
     const encoder = this.#closePass();
-    if (this.#ringUsed > 0) this.#device.queue.writeBuffer(this.#ring, 0, this.#ringWords.buffer, 0, this.#ringUsed);
+    if (this.#ringUsed > 0)
+      this.#device.queue.writeBuffer(this.#ring, 0, this.#ringWords.buffer, 0, this.#ringUsed);
     this.#device.queue.submit([encoder.finish()]);
     this.#encoder = null;
     this.#ringUsed = 0;
@@ -150,7 +157,8 @@ export class Recorder {
   async throttle(ahead = 0): Promise<void> {
     this.flush();
     this.#inFlight.push(this.#device.queue.onSubmittedWorkDone());
-    while (this.#inFlight.length > ahead) await settle(this.#inFlight.shift() as Promise<unknown>, this.#polite);
+    while (this.#inFlight.length > ahead)
+      await settle(this.#inFlight.shift() as Promise<unknown>, this.#polite);
     this.#check();
   }
 
@@ -206,7 +214,8 @@ export class Recorder {
       return { binding, resource: { buffer: buffer.gpu, offset, size: bytes } };
     });
     const { params } = kernel.layout;
-    if (params) entries.push({ binding: params.binding, resource: { buffer: this.#ring, size: params.bytes } });
+    if (params)
+      entries.push({ binding: params.binding, resource: { buffer: this.#ring, size: params.bytes } });
     return this.#device.createBindGroup({ label: kernel.label, layout: kernel.bindGroupLayout, entries });
   }
 
@@ -220,8 +229,10 @@ export class Recorder {
     }
     for (const field of fields) {
       const value = params[field.name];
-      if (value === undefined) throw new ShapeError(`${kernel.label}: no value passed for parameter "${field.name}"`);
-      const target = field.type === "f32" ? this.#ringFloats : field.type === "i32" ? this.#ringInts : this.#ringWords;
+      if (value === undefined)
+        throw new ShapeError(`${kernel.label}: no value passed for parameter "${field.name}"`);
+      const target =
+        field.type === "f32" ? this.#ringFloats : field.type === "i32" ? this.#ringInts : this.#ringWords;
       if (typeof value === "number") target[base + field.offset] = value;
       else for (let i = 0; i < field.count; i++) target[base + field.offset + i] = value[i] ?? 0;
     }

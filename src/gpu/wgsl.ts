@@ -48,14 +48,19 @@ export function resolveUses(
  * Replaces the right-hand side of named top-level declarations: `alias T = f32;`, `const TILE: u32 = 4u;`,
  * or the expression of a one-line function `fn value(x: T) -> T { return x; }`. An unknown name is an error.
  */
-export function specialise(label: string, code: string, values: Readonly<Record<string, string | number>>): string {
+export function specialise(
+  label: string,
+  code: string,
+  values: Readonly<Record<string, string | number>>,
+): string {
   let result = code;
   for (const [name, value] of Object.entries(values)) {
     const pattern = new RegExp(
       `^(alias ${name} = |const ${name}: \\w+ = |fn ${name}\\([^)]*\\) -> \\w+ \\{ return )[^;\\n]*(;)`,
       "m",
     );
-    if (!pattern.test(result)) throw new GpuError(`${label}: no top-level declaration named ${name} to specialise`);
+    if (!pattern.test(result))
+      throw new GpuError(`${label}: no top-level declaration named ${name} to specialise`);
     // A function as replacement: "$" in an expression has no meaning.
     result = result.replace(pattern, (_all, head: string, tail: string) => `${head}${value}${tail}`);
   }
@@ -96,7 +101,9 @@ function paramsLayout(label: string, text: string, binding: number): ParamsLayou
     const isArray = scalar !== undefined;
     if (isArray) offset = Math.ceil(offset / 4) * 4;
     const count = isArray ? 4 * Number(n) : 1;
-    const base = isArray ? ({ u: "u32", i: "i32", f: "f32" } as const)[scalar as "u" | "i" | "f"] : (type as "u32");
+    const base = isArray
+      ? ({ u: "u32", i: "i32", f: "f32" } as const)[scalar as "u" | "i" | "f"]
+      : (type as "u32");
     fields.push({ name: name as string, type: base, offset, count });
     offset += count;
   }

@@ -35,7 +35,11 @@ export function loadStateDict(
       misshapen.push(`${name} ${showShape(shape)} vs ${showShape(parameter.shape)} of the model`);
     }
   }
-  const faults = [describe("missing", missing), describe("unexpected", unexpected), describe("of other shape", misshapen)];
+  const faults = [
+    describe("missing", missing),
+    describe("unexpected", unexpected),
+    describe("of other shape", misshapen),
+  ];
   const message = faults.filter((fault) => fault !== "").join("; ");
   if (message !== "") throw new FormatError(`load ${what}: ${message}`);
   for (const [name, parameter] of parameters) {

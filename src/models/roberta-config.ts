@@ -42,13 +42,17 @@ export function parseRobertaConfig(json: unknown, overrides: Partial<RobertaConf
   for (const [name, allowed] of Object.entries(FIXED)) {
     const value = source[name];
     if (value !== undefined && value !== null && !allowed.includes(value)) {
-      throw new FormatError(`config: ${name} is ${JSON.stringify(value)}; supported: ${allowed.map((v) => JSON.stringify(v)).join(", ")}`);
+      throw new FormatError(
+        `config: ${name} is ${JSON.stringify(value)}; supported: ${allowed.map((v) => JSON.stringify(v)).join(", ")}`,
+      );
     }
   }
   const integer = (name: string, fallback?: number): number => number(source, name, fallback, true);
   const pooling = source.classifier_pooling ?? "cls";
   if (pooling !== "cls" && pooling !== "mean") {
-    throw new FormatError(`config: classifier_pooling is ${JSON.stringify(pooling)}; supported: "cls", "mean"`);
+    throw new FormatError(
+      `config: classifier_pooling is ${JSON.stringify(pooling)}; supported: "cls", "mean"`,
+    );
   }
   const id2label = (source.id2label as Record<string, string> | undefined) ?? null;
   const config: RobertaConfig = {
@@ -70,14 +74,25 @@ export function parseRobertaConfig(json: unknown, overrides: Partial<RobertaConf
     ...overrides,
   };
   if (config.hidden_size % config.num_attention_heads !== 0) {
-    throw new FormatError(`config: hidden_size ${config.hidden_size} does not split into ${config.num_attention_heads} heads`);
+    throw new FormatError(
+      `config: hidden_size ${config.hidden_size} does not split into ${config.num_attention_heads} heads`,
+    );
   }
   return config;
 }
 
-function number(source: Record<string, unknown>, name: string, fallback: number | undefined, whole: boolean): number {
+function number(
+  source: Record<string, unknown>,
+  name: string,
+  fallback: number | undefined,
+  whole: boolean,
+): number {
   const value = source[name] ?? fallback;
-  const good = typeof value === "number" && value >= 0 && Number.isFinite(value) && (!whole || Number.isInteger(value));
-  if (!good) throw new FormatError(`config: ${name} is ${JSON.stringify(value)}, expected a ${whole ? "whole " : ""}number`);
+  const good =
+    typeof value === "number" && value >= 0 && Number.isFinite(value) && (!whole || Number.isInteger(value));
+  if (!good)
+    throw new FormatError(
+      `config: ${name} is ${JSON.stringify(value)}, expected a ${whole ? "whole " : ""}number`,
+    );
   return value;
 }

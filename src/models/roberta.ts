@@ -1,7 +1,29 @@
 import { type Gpu, showShape } from "../array/index.ts";
-import { add, attention, drawOf, embedding, gelu, linear, matmul, Parameter, type Tensor, tanh, tidy } from "../autograd/index.ts";
+import {
+  add,
+  attention,
+  drawOf,
+  embedding,
+  gelu,
+  linear,
+  matmul,
+  Parameter,
+  type Tensor,
+  tanh,
+  tidy,
+} from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
-import { Embedding, type ForwardOptions, LayerNorm, Linear, LinearSite, maybeDropout, Module, OutputSite, type Site } from "../nn/index.ts";
+import {
+  Embedding,
+  type ForwardOptions,
+  LayerNorm,
+  Linear,
+  LinearSite,
+  Module,
+  maybeDropout,
+  OutputSite,
+  type Site,
+} from "../nn/index.ts";
 import type { RobertaConfig } from "./roberta-config.ts";
 
 /** A padded batch on the GPU: i32 [B, T] each; attentionMask is 0 at padding. */
@@ -17,7 +39,11 @@ export interface EncoderInput {
  * Position ids of RoBERTa: tokens count from paddingId + 1, padding has paddingId. ids [B, T], row-major.
  * Throws when a sequence is longer than the positions of the model.
  */
-export function robertaPositions(ids: Int32Array, length: number, config: RobertaConfig): Int32Array<ArrayBuffer> {
+export function robertaPositions(
+  ids: Int32Array,
+  length: number,
+  config: RobertaConfig,
+): Int32Array<ArrayBuffer> {
   const { pad_token_id: padding, max_position_embeddings: positions } = config;
   const result = new Int32Array(ids.length);
   for (let row = 0; row < ids.length; row += length) {
@@ -53,7 +79,10 @@ class RobertaEmbeddings extends Module {
   forward({ inputIds, positionIds }: EncoderInput, options: ForwardOptions): Tensor {
     const table = this.token_type_embeddings.weight;
     const type = table.slice(0, 0, 1).reshape(table.shape[1] as number);
-    const sum = this.word_embeddings.forward(inputIds).add(this.position_embeddings.forward(positionIds)).add(type);
+    const sum = this.word_embeddings
+      .forward(inputIds)
+      .add(this.position_embeddings.forward(positionIds))
+      .add(type);
     return maybeDropout(this.LayerNorm.forward(sum), this.#p, options, "embeddings");
   }
 }
@@ -71,7 +100,8 @@ class RobertaSelfAttention extends Module {
     this.query = new Linear(gpu, c.hidden_size, c.hidden_size);
     this.key = new Linear(gpu, c.hidden_size, c.hidden_size);
     this.value = new Linear(gpu, c.hidden_size, c.hidden_size);
-    const site = (part: "query" | "key" | "value"): LinearSite => new LinearSite({ name: `${name}.${part}`, layer }, this[part]);
+    const site = (part: "query" | "key" | "value"): LinearSite =>
+      new LinearSite({ name: `${name}.${part}`, layer }, this[part]);
     this.#sites = { query: site("query"), key: site("key"), value: site("value") };
     this.#config = c;
     this.#layer = layer;
@@ -86,7 +116,8 @@ class RobertaSelfAttention extends Module {
     const k = this.#sites.key.apply(this.key.forward(x), x, options);
     const v = this.#sites.value.apply(this.value.forward(x), x, options);
     const p = this.#config.attention_probs_dropout_prob;
-    const dropout = options.draw && p > 0 ? { p, draw: drawOf(options.draw, "attention", this.#layer) } : undefined;
+    const dropout =
+      options.draw && p > 0 ? { p, draw: drawOf(options.draw, "attention", this.#layer) } : undefined;
     return attention(q, k, v, keep, { heads: this.#config.num_attention_heads, dropout });
   }
 }
@@ -164,7 +195,10 @@ class RobertaEncoder extends Module {
 
   constructor(gpu: Gpu, c: RobertaConfig, name: string) {
     super();
-    this.layer = Array.from({ length: c.num_hidden_layers }, (_, i) => new RobertaLayer(gpu, c, i, `${name}.layer.${i}`));
+    this.layer = Array.from(
+      { length: c.num_hidden_layers },
+      (_, i) => new RobertaLayer(gpu, c, i, `${name}.layer.${i}`),
+    );
   }
 }
 
@@ -217,7 +251,8 @@ class RobertaClassificationHead extends Module {
   forward(hidden: Tensor, weights: Tensor | null, options: ForwardOptions): Tensor {
     const { hidden_dropout_prob: p, classifier_pooling: pooling } = this.#config;
     const [batch, , channels] = hidden.shape as [number, number, number];
-    if (pooling === "mean" && !weights) throw new ShapeError("roberta: a head that reads the mean needs poolingWeights");
+    if (pooling === "mean" && !weights)
+      throw new ShapeError("roberta: a head that reads the mean needs poolingWeights");
     const pooled = pooling === "mean" && weights ? matmul(weights, hidden) : hidden.slice(1, 0, 1);
     const features = maybeDropout(pooled.reshape(batch, channels), p, options, "head", 0);
     return this.out_proj.forward(maybeDropout(tanh(this.dense.forward(features)), p, options, "head", 1));
@@ -247,7 +282,9 @@ export class RobertaForSequenceClassification extends Module {
 
   /** [B, T] -> logits [B, classes]. */
   forward(input: EncoderInput, options: ForwardOptions = {}): Tensor {
-    return tidy(() => this.classifier.forward(this.roberta.forward(input, options), input.poolingWeights, options));
+    return tidy(() =>
+      this.classifier.forward(this.roberta.forward(input, options), input.poolingWeights, options),
+    );
   }
 }
 

@@ -1,4 +1,11 @@
 export { initBertWeights, initNormal, initUniform } from "./init.ts";
 export { Embedding, type ForwardOptions, LayerNorm, Linear, maybeDropout } from "./layers.ts";
 export { countParameters, Module } from "./module.ts";
-export { type LinearAdaptation, LinearSite, type OutputAdaptation, OutputSite, type Site, type SublayerOutput } from "./site.ts";
+export {
+  type LinearAdaptation,
+  LinearSite,
+  type OutputAdaptation,
+  OutputSite,
+  type Site,
+  type SublayerOutput,
+} from "./site.ts";

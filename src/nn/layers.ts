@@ -70,6 +70,11 @@ export interface ForwardOptions {
 }
 
 /** Dropout of share `p` under a name of its own; the input itself without a draw or with p = 0. */
-export function maybeDropout(x: Tensor, p: number, { draw }: ForwardOptions, ...path: (string | number)[]): Tensor {
+export function maybeDropout(
+  x: Tensor,
+  p: number,
+  { draw }: ForwardOptions,
+  ...path: (string | number)[]
+): Tensor {
   return draw && p > 0 ? dropout(x, { p, draw: drawOf(draw, "dropout", ...path) }) : x;
 }

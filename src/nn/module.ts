@@ -34,7 +34,8 @@ export abstract class Module {
 function* parametersIn(name: string, value: unknown): IterableIterator<[string, Parameter]> {
   if (value instanceof Parameter) yield [name, value];
   else if (value instanceof Module) yield* value.namedParameters(`${name}.`);
-  else if (Array.isArray(value)) for (const [i, item] of value.entries()) yield* parametersIn(`${name}.${i}`, item);
+  else if (Array.isArray(value))
+    for (const [i, item] of value.entries()) yield* parametersIn(`${name}.${i}`, item);
 }
 
 /** Number of elements of some parameters. */

@@ -34,6 +34,11 @@ abstract class SiteBase<F> implements Place {
     this.layer = layer;
   }
 
+  /** Whether something is attached under the name of a set. */
+  has(set: string): boolean {
+    return this.adaptations.has(set);
+  }
+
   attach(set: string, adaptation: F): void {
     this.adaptations.set(set, adaptation);
   }

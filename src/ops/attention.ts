@@ -23,7 +23,8 @@ interface AttentionSaved {
   readonly v: GpuArray;
   readonly keep: GpuArray | null;
   readonly y: GpuArray;
-  readonly lse: GpuArray;
+  /** [B, H, T, 2]: the largest score of a query, and 1 / Σ exp(score - largest). */
+  readonly measure: GpuArray;
 }
 
 const variants = new Map<string, KernelSpec>();
@@ -35,7 +36,8 @@ function kernel(entry: string, headSize: number): KernelSpec {
   if (!spec) {
     const width = headSize % 4 === 0 ? 4 : 1;
     const uses: Record<string, string> = width === 1 ? { "lib/vec4": "lib/scalar" } : {};
-    variants.set(key, (spec = { shader: "attention", entry, constants: { GROUPS: `${headSize / width}u` }, uses }));
+    spec = { shader: "attention", entry, constants: { GROUPS: `${headSize / width}u` }, uses };
+    variants.set(key, spec);
   }
   return spec;
 }
@@ -63,17 +65,25 @@ function paramsOf(q: GpuArray, k: GpuArray, keep: GpuArray | null, attrs: Attent
 /**
  * Multi-head attention y_i = Σ_j softmax_j(scale q_i·k_j + mask) v_j. q [B, T, H·D], k, v [B, S, H·D],
  * keep [B, S] i32 (0: padding) or none -> [B, T, H·D]. Heads are slices of the channels.
- * Saves y and one log-sum per query; the weights are computed again in backward.
+ * Saves y and two numbers per query; the weights are computed again in backward.
  */
 export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSaved>({
   name: "attention",
-  shape([q, k, v, keep], { heads }) {
+  dtypes: ["f32", "f32", "f32", "i32"],
+  shape([q, k, v, keep], { heads, causal }) {
     const [batch, , channels] = q;
     if (q.length !== 3 || k.length !== 3 || !sameShape(k, v) || k[0] !== batch || k[2] !== channels) {
-      throw new ShapeError(`attention: q ${showShape(q)}, k ${showShape(k)}, v ${showShape(v)}; expected [B, T, C], [B, S, C] twice`);
+      throw new ShapeError(
+        `attention: q ${showShape(q)}, k ${showShape(k)}, v ${showShape(v)}; expected [B, T, C], [B, S, C] twice`,
+      );
     }
     if (!Number.isInteger(heads) || heads < 1 || (channels as number) % heads !== 0) {
       throw new ShapeError(`attention: ${channels} channels do not split into ${heads} heads`);
+    }
+    if (causal && (q[1] as number) > (k[1] as number)) {
+      throw new ShapeError(
+        `attention: ${q[1]} queries are more than the ${k[1]} keys; causal attention aligns their ends`,
+      );
     }
     if (keep && !sameShape(keep, k.slice(0, 2))) {
       throw new ShapeError(`attention: mask ${showShape(keep)}, expected ${showShape(k.slice(0, 2))}`);
@@ -83,10 +93,15 @@ export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSave
   forward(gpu, [q, k, v, keep], attrs) {
     const [batch, queries, channels] = q.shape as [number, number, number];
     const y = gpu.like(q);
-    const lse = gpu.empty([batch, attrs.heads, queries]);
-    const arrays = { q, k, v, keep, clock: attrs.dropout?.draw.clock ?? null, y, lse };
-    gpu.run(kernel("forward", channels / attrs.heads), arrays, paramsOf(q, k, keep, attrs), threads(lse.size));
-    return { output: y, saved: { q, k, v, keep, y, lse } };
+    const measure = gpu.empty([batch, attrs.heads, queries, 2]);
+    const arrays = { q, k, v, keep, clock: attrs.dropout?.draw.clock ?? null, y, measure };
+    gpu.run(
+      kernel("forward", channels / attrs.heads),
+      arrays,
+      paramsOf(q, k, keep, attrs),
+      threads(measure.size / 2),
+    );
+    return { output: y, saved: { q, k, v, keep, y, measure } };
   },
   backward(gpu, dy, saved, attrs, needs) {
     return [...gradients(gpu, dy, saved, attrs, needs), null];
@@ -96,7 +111,7 @@ export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSave
 function gradients(
   gpu: Gpu,
   dy: GpuArray,
-  { q, k, v, keep, y, lse }: AttentionSaved,
+  { q, k, v, keep, y, measure }: AttentionSaved,
   attrs: AttentionAttrs,
   [needsQ, needsK, needsV]: readonly boolean[],
 ): (GpuArray | null)[] {
@@ -105,13 +120,19 @@ function gradients(
   // dv starts where a kernel can bind it.
   const start = Math.ceil(size / 64) * 64;
   const params = { ...paramsOf(q, k, keep, attrs), dv_start: start / (headSize % 4 === 0 ? 4 : 1) };
-  const sums = gpu.empty([...lse.shape, 2]);
-  gpu.run(kernel("backward_sums", headSize), { lse_saved: lse, dy, y_saved: y, sums }, params, threads(lse.size));
+  const rows = measure.size / 2;
+  const sums = gpu.empty([rows, 4]);
+  gpu.run(
+    kernel("backward_sums", headSize),
+    { measure_saved: measure, dy, y_saved: y, sums },
+    params,
+    threads(rows),
+  );
   const common = { q, k, v, keep, clock: attrs.dropout?.draw.clock ?? null, sums_saved: sums, dy };
   let dq: GpuArray | null = null;
   if (needsQ) {
     dq = gpu.like(q);
-    gpu.run(kernel("backward_q", headSize), { ...common, dq }, params, threads(lse.size));
+    gpu.run(kernel("backward_q", headSize), { ...common, dq }, params, threads(rows));
   }
   if (!needsK && !needsV) return [dq, null, null];
   const dkv = gpu.empty([start + size]);

@@ -31,15 +31,21 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
   shape([x, weight, bias, route]) {
     const [M, out, inputs] = weight;
     if (weight.length !== 3 || x.length < 1 || x.at(-1) !== inputs) {
-      throw new ShapeError(`bankLinear: x ${showShape(x)} does not fit weight ${showShape(weight)} [experts, out, in]`);
+      throw new ShapeError(
+        `bankLinear: x ${showShape(x)} does not fit weight ${showShape(weight)} [experts, out, in]`,
+      );
     }
     if (bias && !(bias.length === 2 && bias[0] === M && bias[1] === out)) {
-      throw new ShapeError(`bankLinear: bias ${showShape(bias)} does not fit weight ${showShape(weight)} [experts, out, in]`);
+      throw new ShapeError(
+        `bankLinear: bias ${showShape(bias)} does not fit weight ${showShape(weight)} [experts, out, in]`,
+      );
     }
     const rows = sizeOf(x.slice(0, -1));
     const groups = route[0] ?? 0;
     if (route.length !== 1 || groups === 0 || rows % groups !== 0) {
-      throw new ShapeError(`bankLinear: route ${showShape(route)} does not divide the ${rows} rows of x ${showShape(x)}`);
+      throw new ShapeError(
+        `bankLinear: route ${showShape(route)} does not divide the ${rows} rows of x ${showShape(x)}`,
+      );
     }
     return [...x.slice(0, -1), out as number];
   },
@@ -50,7 +56,10 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
     const M = y.size / N / groups;
     const sizes = { M, N, K, batch: groups, strideA: M * K, strideB: N * K };
     gemm(gpu, { a: x, b: weight, c: y, bias, scale, transposeB: true, route, routing: "pick", ...sizes });
-    return { output: y, saved: { x: needsWeight ? x : null, weight: needsX ? weight : null, route, bank: weight.shape } };
+    return {
+      output: y,
+      saved: { x: needsWeight ? x : null, weight: needsX ? weight : null, route, bank: weight.shape },
+    };
   },
   backward(gpu, dy, { x, weight, route, bank }, { scale = 1 }, [, , needsBias]) {
     const [experts, out, inputs] = bank as [number, number, number];
@@ -66,7 +75,17 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
     let dweight: GpuArray | null = null;
     if (x) {
       dweight = gpu.empty(bank);
-      gemm(gpu, { a: dy, b: x, c: dweight, scale, M: out, N: inputs, strideA: rows * out, strideB: rows * inputs, ...collect });
+      gemm(gpu, {
+        a: dy,
+        b: x,
+        c: dweight,
+        scale,
+        M: out,
+        N: inputs,
+        strideA: rows * out,
+        strideB: rows * inputs,
+        ...collect,
+      });
     }
     let dbias: GpuArray | null = null;
     if (needsBias) {

@@ -1,4 +1,11 @@
-import { broadcastShapes, broadcastStrides, type Gpu, type GpuArray, type Shape, sameShape } from "../array/index.ts";
+import {
+  broadcastShapes,
+  broadcastStrides,
+  type Gpu,
+  type GpuArray,
+  type Shape,
+  sameShape,
+} from "../array/index.ts";
 import type { KernelSpec } from "../gpu/index.ts";
 import { defineOp, type Op } from "./define-op.ts";
 import { groupsOfFour, threads } from "./kernels.ts";
@@ -54,7 +61,12 @@ function combine(gpu: Gpu, k: Kernels, a: GpuArray, b: GpuArray, shape: Shape): 
       strides_a: broadcastStrides(a.shape, a.strides, shape),
       strides_b: broadcastStrides(b.shape, b.strides, shape),
     };
-    gpu.run(k.general, { a, b, y }, { n: y.size, n_b: 0, rank: shape.length, shape, ...strides }, threads(y.size));
+    gpu.run(
+      k.general,
+      { a, b, y },
+      { n: y.size, n_b: 0, rank: shape.length, shape, ...strides },
+      threads(y.size),
+    );
   }
   return y;
 }

@@ -40,7 +40,9 @@ export const crossEntropy = defineOp<readonly [GpuArray, GpuArray], CrossEntropy
   dtypes: ["f32", "i32"],
   shape([logits, labels], { reduction = "mean", labelSmoothing = 0 }) {
     if (logits.length < 1 || !sameShape(logits.slice(0, -1), labels)) {
-      throw new ShapeError(`crossEntropy: labels ${showShape(labels)} do not fit logits ${showShape(logits)}`);
+      throw new ShapeError(
+        `crossEntropy: labels ${showShape(labels)} do not fit logits ${showShape(logits)}`,
+      );
     }
     if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
       throw new ShapeError(`crossEntropy: labelSmoothing is ${labelSmoothing}, expected 0..1`);

@@ -5,7 +5,9 @@ import { ShapeError } from "../gpu/index.ts";
 export type Inputs = readonly (GpuArray | null)[];
 
 /** The shapes of some inputs, null where the input is. */
-export type ShapesOf<I extends Inputs> = { readonly [K in keyof I]: I[K] extends GpuArray ? Shape : Shape | null };
+export type ShapesOf<I extends Inputs> = {
+  readonly [K in keyof I]: I[K] extends GpuArray ? Shape : Shape | null;
+};
 
 /** Which inputs need a gradient. `any`: at least one does. */
 export interface Needs extends ReadonlyArray<boolean> {
@@ -50,7 +52,8 @@ export function checkTypes(op: Pick<AnyOp, "name" | "dtypes">, inputs: Inputs): 
   if (dtypes === "any") return;
   inputs.forEach((x, i) => {
     const expected = dtypes[i] ?? "f32";
-    if (x && x.dtype !== expected) throw new ShapeError(`${name}: input ${i} is ${x.dtype}, expected ${expected}`);
+    if (x && x.dtype !== expected)
+      throw new ShapeError(`${name}: input ${i} is ${x.dtype}, expected ${expected}`);
   });
 }
 

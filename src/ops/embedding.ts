@@ -27,7 +27,8 @@ export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], Emb
   name: "embedding",
   dtypes: ["f32", "i32"],
   shape([table, ids]) {
-    if (table.length !== 2) throw new ShapeError(`embedding: table ${showShape(table)} is not [rows, columns]`);
+    if (table.length !== 2)
+      throw new ShapeError(`embedding: table ${showShape(table)} is not [rows, columns]`);
     return [...ids, table[1] as number];
   },
   forward(gpu, [table, ids], _attrs, _needs, shape) {

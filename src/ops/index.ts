@@ -2,7 +2,16 @@ export { type AttentionAttrs, attention } from "./attention.ts";
 export { type BankAttrs, bankLinear } from "./bank-linear.ts";
 export { add, type BinaryOp, div, mul, sub } from "./binary.ts";
 export { type CrossEntropyAttrs, crossEntropy } from "./cross-entropy.ts";
-export { type AnyOp, checkTypes, defineOp, type Inputs, type Needs, type Op, type Saved, type ShapesOf } from "./define-op.ts";
+export {
+  type AnyOp,
+  checkTypes,
+  defineOp,
+  type Inputs,
+  type Needs,
+  type Op,
+  type Saved,
+  type ShapesOf,
+} from "./define-op.ts";
 export type { Draw } from "./draw.ts";
 export { type DropoutAttrs, dropout } from "./dropout.ts";
 export { type EmbeddingAttrs, embedding } from "./embedding.ts";

@@ -33,7 +33,10 @@ export function rowKernel(shader: string, entry: string): (gpu: Gpu, columns: nu
     const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
     const key = lanes * 8 + width;
     let kernel = variants.get(key);
-    if (!kernel) variants.set(key, (kernel = rowVariant(shader, entry, width, lanes)));
+    if (!kernel) {
+      kernel = rowVariant(shader, entry, width, lanes);
+      variants.set(key, kernel);
+    }
     return { kernel, columns: columns / width, width };
   };
 }
@@ -57,7 +60,14 @@ export function columnKernel(shader: string, entry: string): (columns: number) =
 const fillKernel: KernelSpec = { shader: "copy", entry: "fill" };
 const stridedKernel: KernelSpec = { shader: "copy", entry: "strided" };
 const addKernel: KernelSpec = { shader: "accumulate", entry: "add" };
-const NO_STRIDES = { rank: 0, source_offset: 0, target_offset: 0, shape: [], source_strides: [], target_strides: [] };
+const NO_STRIDES = {
+  rank: 0,
+  source_offset: 0,
+  target_offset: 0,
+  shape: [],
+  source_strides: [],
+  target_strides: [],
+};
 
 /** Sets every element of a bindable array to the same 32 bits. */
 export function fill(gpu: Gpu, array: GpuArray, bits = 0): void {

@@ -23,10 +23,15 @@ interface LayerNormSaved {
  * Layer normalisation over the last dimension: y = (x - mean) rstd weight + bias, rstd = 1 / sqrt(var + eps).
  * x [..., C], weight [C], bias [C] -> [..., C]. Saves x, mean and rstd [rows].
  */
-export const layerNorm = defineOp<readonly [GpuArray, GpuArray, GpuArray], { readonly eps: number }, LayerNormSaved>({
+export const layerNorm = defineOp<
+  readonly [GpuArray, GpuArray, GpuArray],
+  { readonly eps: number },
+  LayerNormSaved
+>({
   name: "layerNorm",
   shape([x, weight, bias]) {
-    if (x.length === 0 || lastOf(x) === 0) throw new ShapeError(`layerNorm: ${showShape(x)} has no last dimension to normalise`);
+    if (x.length === 0 || lastOf(x) === 0)
+      throw new ShapeError(`layerNorm: ${showShape(x)} has no last dimension to normalise`);
     expectShape("layerNorm", { weight, bias }, [lastOf(x)]);
     return x;
   },
@@ -57,14 +62,24 @@ function gradientOfX(gpu: Gpu, dy: GpuArray, { x, weight, mean, rstd, eps }: Lay
   return dx;
 }
 
-function gradientOfWeight(gpu: Gpu, dy: GpuArray, { x, mean, rstd, eps }: LayerNormSaved): [GpuArray, GpuArray] {
+function gradientOfWeight(
+  gpu: Gpu,
+  dy: GpuArray,
+  { x, mean, rstd, eps }: LayerNormSaved,
+): [GpuArray, GpuArray] {
   const { rows, columns } = rowsOf(x.shape);
   const parts = Math.ceil(rows / BLOCK);
   const dweight = gpu.empty([parts, columns]);
   const dbias = gpu.empty([parts, columns]);
   const { kernel, columns: groups } = backwardWeightKernel(columns);
   const params = { rows, columns: groups, eps, block: BLOCK, parts };
-  gpu.run(kernel, { x, dy, mean_saved: mean, rstd_saved: rstd, dweight, dbias }, params, threads(parts * groups));
-  const total = (parted: GpuArray): GpuArray => gpu.view(sumMiddle(gpu, parted, 1, parts, columns), [columns]);
+  gpu.run(
+    kernel,
+    { x, dy, mean_saved: mean, rstd_saved: rstd, dweight, dbias },
+    params,
+    threads(parts * groups),
+  );
+  const total = (parted: GpuArray): GpuArray =>
+    gpu.view(sumMiddle(gpu, parted, 1, parts, columns), [columns]);
   return [total(dweight), total(dbias)];
 }

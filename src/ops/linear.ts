@@ -23,7 +23,9 @@ export const linear = defineOp<readonly [GpuArray, GpuArray, GpuArray | null], o
       throw new ShapeError(`linear: x ${showShape(x)} does not fit weight ${showShape(weight)} [out, in]`);
     }
     if (bias && (bias.length !== 1 || bias[0] !== weight[0])) {
-      throw new ShapeError(`linear: bias ${showShape(bias)} does not fit weight ${showShape(weight)} [out, in]`);
+      throw new ShapeError(
+        `linear: bias ${showShape(bias)} does not fit weight ${showShape(weight)} [out, in]`,
+      );
     }
     return [...x.slice(0, -1), weight[0] as number];
   },

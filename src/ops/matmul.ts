@@ -1,4 +1,12 @@
-import { broadcastShapes, type Gpu, type GpuArray, type Shape, sameShape, showShape, sizeOf } from "../array/index.ts";
+import {
+  broadcastShapes,
+  type Gpu,
+  type GpuArray,
+  type Shape,
+  sameShape,
+  showShape,
+  sizeOf,
+} from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { gemm } from "./gemm.ts";
@@ -41,7 +49,9 @@ function batched(gpu: Gpu, x: GpuArray, batch: Shape): { array: GpuArray; stride
   if (sizeOf(own) === 1) return { array: x, stride: 0 };
   if (sameShape(own, batch)) return { array: x, stride: sizeOf(matrix) };
   const lead = batch.length - own.length;
-  const strides = batch.map((n, i) => (i < lead || (own[i - lead] === 1 && n !== 1) ? 0 : (x.strides[i - lead] as number)));
+  const strides = batch.map((n, i) =>
+    i < lead || (own[i - lead] === 1 && n !== 1) ? 0 : (x.strides[i - lead] as number),
+  );
   const stretched = gpu.view(x, [...batch, ...matrix], x.offset, [...strides, ...x.strides.slice(-2)]);
   return { array: contiguous(gpu, stretched), stride: sizeOf(matrix) };
 }
@@ -59,7 +69,18 @@ export function multiplyMatrices(gpu: Gpu, a: GpuArray, b: GpuArray, attrs: Matm
   }
   const left = batched(gpu, a, batch);
   const right = batched(gpu, b, batch);
-  gemm(gpu, { a: left.array, b: right.array, c, M, N, K, batch: count, strideA: left.stride, strideB: right.stride, ...flags });
+  gemm(gpu, {
+    a: left.array,
+    b: right.array,
+    c,
+    M,
+    N,
+    K,
+    batch: count,
+    strideA: left.stride,
+    strideB: right.stride,
+    ...flags,
+  });
   return c;
 }
 
@@ -104,7 +125,10 @@ function gradientOfB(
   transposeA: boolean,
   transposeB: boolean,
 ): GpuArray {
-  const sameRows = sizeOf(shapeB.slice(0, -2)) === 1 && !transposeA && sizeOf(a.shape.slice(0, -2)) === sizeOf(dy.shape.slice(0, -2));
+  const sameRows =
+    sizeOf(shapeB.slice(0, -2)) === 1 &&
+    !transposeA &&
+    sizeOf(a.shape.slice(0, -2)) === sizeOf(dy.shape.slice(0, -2));
   if (sameRows) {
     // One b for all: the batch joins the sum over rows.
     const rowsA = gpu.view(a, [a.size / (a.shape.at(-1) as number), a.shape.at(-1) as number]);

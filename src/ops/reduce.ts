@@ -21,7 +21,13 @@ const BLOCK = 64;
 export function sumRows(gpu: Gpu, x: GpuArray, rows: number, columns: number): GpuArray {
   const y = gpu.empty([rows]);
   const { kernel, columns: groups } = rowsKernel(gpu, columns);
-  if (rows > 0) gpu.run(kernel, { x, y }, { rows, columns: groups, outer: 0, inner: 0, block: 0, parts: 0 }, grid1d(rows));
+  if (rows > 0)
+    gpu.run(
+      kernel,
+      { x, y },
+      { rows, columns: groups, outer: 0, inner: 0, block: 0, parts: 0 },
+      grid1d(rows),
+    );
   return y;
 }
 
@@ -103,6 +109,13 @@ export const sum = defineOp<readonly [GpuArray], SumAttrs, { readonly shape: Sha
   // Every element of a sum gets the same gradient: a stretched view.
   backward(gpu, dy, { shape, open }) {
     const strides = gpu.view(dy, open).strides;
-    return [gpu.view(dy, shape, dy.offset, open.map((n, i) => (n === 1 && shape[i] !== 1 ? 0 : (strides[i] as number))))];
+    return [
+      gpu.view(
+        dy,
+        shape,
+        dy.offset,
+        open.map((n, i) => (n === 1 && shape[i] !== 1 ? 0 : (strides[i] as number))),
+      ),
+    ];
   },
 });

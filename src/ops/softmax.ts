@@ -11,7 +11,8 @@ function softmaxOp(name: string, forwardEntry: string, backwardEntry: string): S
   return defineOp<readonly [GpuArray], object, { readonly y: GpuArray }>({
     name,
     shape([x]) {
-      if (x.length === 0 || x.at(-1) === 0) throw new ShapeError(`${name}: ${showShape(x)} has no last dimension to sum over`);
+      if (x.length === 0 || x.at(-1) === 0)
+        throw new ShapeError(`${name}: ${showShape(x)} has no last dimension to sum over`);
       return x;
     },
     forward(gpu, [x]) {

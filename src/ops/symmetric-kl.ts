@@ -26,7 +26,8 @@ interface SymmetricKlSaved {
 export const symmetricKl = defineOp<readonly [GpuArray, GpuArray], SymmetricKlAttrs, SymmetricKlSaved>({
   name: "symmetricKl",
   shape([a, b]) {
-    if (!sameShape(a, b) || a.length < 1) throw new ShapeError(`symmetricKl: ${showShape(a)} and ${showShape(b)} differ`);
+    if (!sameShape(a, b) || a.length < 1)
+      throw new ShapeError(`symmetricKl: ${showShape(a)} and ${showShape(b)} differ`);
     return [];
   },
   forward(gpu, [a, b], { gradient }) {

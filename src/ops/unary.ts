@@ -48,7 +48,11 @@ export const sqrt = unary("sqrt", { value: "sqrt(x)", slope: "0.5 / v", saves: "
 export const rsqrt = unary("rsqrt", { value: "1.0 / sqrt(x)", slope: "-0.5 * v * v * v", saves: "y" });
 export const square = unary("square", { value: "x * x", slope: "2.0 * v", saves: "x" });
 export const reciprocal = unary("reciprocal", { value: "1.0 / x", slope: "-v * v", saves: "y" });
-export const relu = unary("relu", { value: "max(x, T(0.0))", slope: "select(T(0.0), T(1.0), v > T(0.0))", saves: "y" });
+export const relu = unary("relu", {
+  value: "max(x, T(0.0))",
+  slope: "select(T(0.0), T(1.0), v > T(0.0))",
+  saves: "y",
+});
 /** Exact GELU, x Φ(x): BERT and RoBERTa. */
 export const gelu = unary("gelu", { value: "gelu(x)", slope: "gelu_slope(v)", saves: "x" });
 /** GELU by tanh, up to 4.7e-4 from the exact one: GPT-2. */

@@ -23,14 +23,20 @@ export const reshape = defineOp<readonly [GpuArray], { readonly shape: Shape }, 
 });
 
 /** Dimensions in another order: a view. */
-export const permute = defineOp<readonly [GpuArray], { readonly order: readonly number[] }, Record<string, never>>({
+export const permute = defineOp<
+  readonly [GpuArray],
+  { readonly order: readonly number[] },
+  Record<string, never>
+>({
   name: "permute",
   dtypes: "any",
   strided: true,
   shape([x], { order }) {
     const axes = order.map((axis) => normaliseAxis("permute", axis, x.length));
     if (new Set(axes).size !== x.length || axes.length !== x.length) {
-      throw new ShapeError(`permute: [${order.join(", ")}] is no order of the ${x.length} dimensions of ${showShape(x)}`);
+      throw new ShapeError(
+        `permute: [${order.join(", ")}] is no order of the ${x.length} dimensions of ${showShape(x)}`,
+      );
     }
     return axes.map((axis) => x[axis] as number);
   },
@@ -46,7 +52,14 @@ export const permute = defineOp<readonly [GpuArray], { readonly order: readonly 
       back[normaliseAxis("permute", axis, rank)] = i;
     });
     const shape = back.map((i) => dy.shape[i] as number);
-    return [gpu.view(dy, shape, dy.offset, back.map((i) => dy.strides[i] as number))];
+    return [
+      gpu.view(
+        dy,
+        shape,
+        dy.offset,
+        back.map((i) => dy.strides[i] as number),
+      ),
+    ];
   },
 });
 
@@ -64,7 +77,9 @@ export const expand = defineOp<readonly [GpuArray], { readonly shape: Shape }, {
   },
   forward(gpu, [x], _attrs, _needs, shape) {
     const lead = shape.length - x.shape.length;
-    const strides = shape.map((n, i) => (i < lead || (x.shape[i - lead] === 1 && n !== 1) ? 0 : (x.strides[i - lead] as number)));
+    const strides = shape.map((n, i) =>
+      i < lead || (x.shape[i - lead] === 1 && n !== 1) ? 0 : (x.strides[i - lead] as number),
+    );
     return { output: gpu.view(x, shape, x.offset, strides), saved: { shape: x.shape } };
   },
   backward: (gpu, dy, { shape }) => [sumTo(gpu, dy, shape)],
@@ -99,19 +114,28 @@ export const slice = defineOp<readonly [GpuArray], SliceAttrs, { readonly shape:
   },
 });
 
-function sliceBounds(shape: Shape, { axis, start, end }: SliceAttrs): { axis: number; start: number; end: number } {
+function sliceBounds(
+  shape: Shape,
+  { axis, start, end }: SliceAttrs,
+): { axis: number; start: number; end: number } {
   const i = normaliseAxis("slice", axis, shape.length);
   const n = shape[i] as number;
   const from = start < 0 ? start + n : start;
   const to = end < 0 ? end + n : end;
   if (!(Number.isInteger(from) && Number.isInteger(to) && 0 <= from && from <= to && to <= n)) {
-    throw new ShapeError(`slice: ${start}..${end} is not inside dimension ${axis} of ${showShape(shape)} (0..${n})`);
+    throw new ShapeError(
+      `slice: ${start}..${end} is not inside dimension ${axis} of ${showShape(shape)} (0..${n})`,
+    );
   }
   return { axis: i, start: from, end: to };
 }
 
 /** Arrays behind one another along one dimension. */
-export const concat = defineOp<readonly GpuArray[], { readonly axis: number }, { readonly shapes: readonly Shape[] }>({
+export const concat = defineOp<
+  readonly GpuArray[],
+  { readonly axis: number },
+  { readonly shapes: readonly Shape[] }
+>({
   name: "concat",
   dtypes: "any",
   strided: true,
@@ -122,14 +146,17 @@ export const concat = defineOp<readonly GpuArray[], { readonly axis: number }, {
     const i = normaliseAxis("concat", axis, head.length);
     for (const shape of list) {
       if (shape.length !== head.length || !sameShape(without(shape, i), without(head, i))) {
-        throw new ShapeError(`concat: ${showShape(head)} and ${showShape(shape)} differ outside dimension ${axis}`);
+        throw new ShapeError(
+          `concat: ${showShape(head)} and ${showShape(shape)} differ outside dimension ${axis}`,
+        );
       }
     }
     return head.map((n, d) => (d === i ? list.reduce((total, shape) => total + (shape[i] as number), 0) : n));
   },
   forward(gpu, inputs, { axis }, _needs, shape) {
     const types = new Set(inputs.map((x) => x.dtype));
-    if (types.size > 1) throw new ShapeError(`concat: arrays of different types, ${[...types].join(" and ")}`);
+    if (types.size > 1)
+      throw new ShapeError(`concat: arrays of different types, ${[...types].join(" and ")}`);
     const output = gpu.empty(shape, inputs[0]?.dtype ?? "f32");
     const i = normaliseAxis("concat", axis, shape.length);
     let at = 0;

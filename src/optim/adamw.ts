@@ -122,7 +122,14 @@ export class AdamW {
 
   dispose(): void {
     this.arena.dispose();
-    const own = [this.#firstMoments, this.#secondMoments, this.#steps, this.#takesPart, this.#entries, this.#blockEntry];
+    const own = [
+      this.#firstMoments,
+      this.#secondMoments,
+      this.#steps,
+      this.#takesPart,
+      this.#entries,
+      this.#blockEntry,
+    ];
     for (const array of [...own, this.#schedule]) array.release();
   }
 }

@@ -1,4 +1,4 @@
-import { type Gpu, GpuArray, sizeOf } from "../array/index.ts";
+import { type Gpu, type GpuArray, sizeOf } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { copyInto, fill } from "../ops/index.ts";
@@ -19,7 +19,7 @@ export interface ArenaEntry {
 
 /**
  * Trainable parameters and their gradients in two flat arrays. Each parameter becomes an aligned view, so that
- * the optimiser, the norm and a checkpoint are one operation each.
+ * the optimiser, the norm and a checkpoint are one operation each. Frozen parameters stay where they are.
  */
 export class Arena {
   readonly gpu: Gpu;
@@ -34,13 +34,17 @@ export class Arena {
   readonly #alwaysDrawn: GpuArray;
 
   constructor(parameters: readonly Parameter[]) {
-    const [head] = parameters;
-    if (!head) throw new ShapeError("optimiser: no trainable parameters; set requiresGrad on some, or attach an adaptation");
+    const trained = new Set(parameters.filter(({ requiresGrad }) => requiresGrad));
+    const [head] = trained;
+    if (!head)
+      throw new ShapeError(
+        "optimiser: no trainable parameters; set requiresGrad on some, or attach an adaptation",
+      );
     this.gpu = head.gpu;
     const entries: ArenaEntry[] = [];
     let first = 0;
     let firstSlice = 0;
-    for (const parameter of new Set(parameters)) {
+    for (const parameter of trained) {
       const sliceSize = parameter.size / parameter.slices;
       entries.push({ parameter, first, sliceSize, firstSlice });
       first += Math.ceil(parameter.size / PLACE) * PLACE;
@@ -56,7 +60,8 @@ export class Arena {
     fill(this.gpu, this.values);
     fill(this.gpu, this.gradients);
     const always = new Uint32Array(firstSlice);
-    for (const { parameter, firstSlice: at } of entries) always.fill(parameter.slices > 1 ? 0 : 1, at, at + parameter.slices);
+    for (const { parameter, firstSlice: at } of entries)
+      always.fill(parameter.slices > 1 ? 0 : 1, at, at + parameter.slices);
     this.#alwaysDrawn = this.gpu.from(always);
     this.#moveIn();
     this.zeroGrad();

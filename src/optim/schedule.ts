@@ -18,7 +18,9 @@ export function linearSchedule(options: {
   }
   return (step) => {
     if (step < warmupSteps) return (lr * step) / warmupSteps;
-    return totalSteps === warmupSteps ? lr : (lr * Math.max(0, totalSteps - step)) / (totalSteps - warmupSteps);
+    return totalSteps === warmupSteps
+      ? lr
+      : (lr * Math.max(0, totalSteps - step)) / (totalSteps - warmupSteps);
   };
 }
 

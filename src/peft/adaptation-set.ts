@@ -22,7 +22,12 @@ export class AdaptationSet {
   readonly #parts: readonly { readonly site: Site; readonly module: Module }[];
 
   /** Builds the parts of every site that the method's targets match, and attaches them. */
-  constructor(gpu: Gpu, model: Adaptable, method: PeftMethod, { name = "default", stream }: { name?: string; stream: Stream }) {
+  constructor(
+    gpu: Gpu,
+    model: Adaptable,
+    method: PeftMethod,
+    { name = "default", stream }: { name?: string; stream: Stream },
+  ) {
     this.name = name;
     this.method = method;
     this.#gpu = gpu;
@@ -50,7 +55,8 @@ export class AdaptationSet {
 
   /** Parameters by name: `SITE.adapter.down.weight` and the like. */
   *namedParameters(): IterableIterator<[string, Parameter]> {
-    for (const { site, module } of this.#parts) yield* module.namedParameters(`${site.name}.${this.method.name}.`);
+    for (const { site, module } of this.#parts)
+      yield* module.namedParameters(`${site.name}.${this.method.name}.`);
   }
 
   parameters(): Parameter[] {

@@ -40,12 +40,22 @@ class AdapterModule extends Module {
  * dense of the feed-forward part, before dropout, residual and LayerNorm.
  */
 export function adapter(config: AdapterConfig): PeftMethod {
-  const { bottleneck, activation = "gelu", experts = 1, share = "up", initStd = 0.02, targets = ["layer.*.output"] } = config;
+  const {
+    bottleneck,
+    activation = "gelu",
+    experts = 1,
+    share = "up",
+    initStd = 0.02,
+    targets = ["layer.*.output"],
+  } = config;
   if (!Number.isInteger(bottleneck) || bottleneck < 1) {
     throw new ShapeError(`adapter: bottleneck is ${bottleneck}, expected a whole number of 1 or more`);
   }
-  const act = ACTIVATIONS[activation];
-  if (!act) throw new ShapeError(`adapter: activation "${activation}" is not one of ${Object.keys(ACTIVATIONS).join(", ")}`);
+  const act = Object.hasOwn(ACTIVATIONS, activation) ? ACTIVATIONS[activation] : null;
+  if (!act)
+    throw new ShapeError(
+      `adapter: activation "${activation}" is not one of ${Object.keys(ACTIVATIONS).join(", ")}`,
+    );
   const counts = expertsOf(experts, share);
   return {
     name: "adapter",
@@ -53,7 +63,8 @@ export function adapter(config: AdapterConfig): PeftMethod {
     targets,
     experts: counts,
     build(gpu: Gpu, site, stream: Stream) {
-      if (site.kind !== "output") throw new ShapeError(`adapter: "${site.name}" is no sub-layer output; target those, or use lora`);
+      if (site.kind !== "output")
+        throw new ShapeError(`adapter: "${site.name}" is no sub-layer output; target those, or use lora`);
       const down = new LinearBank(gpu, { experts: counts.down, inputs: site.channels, outputs: bottleneck });
       const up = new LinearBank(gpu, { experts: counts.up, inputs: bottleneck, outputs: site.channels });
       initNormal(down.weight, stream.fold("down"), initStd);

@@ -1,6 +1,6 @@
+import { showShape } from "../array/index.ts";
 import { add, crossEntropy, mul, symmetricKl, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
-import { showShape } from "../array/index.ts";
 
 export interface ConsistencyOptions {
   /** λ, the weight of the consistency term. Default 1, as for NLU. 0: none. */
@@ -25,7 +25,9 @@ export function twoPassLoss(logits: Tensor, labels: Tensor, options: Consistency
   const { weight = 1, gradient = "detached", taskPasses = "first" } = options;
   const [rows] = labels.shape;
   if (rows === undefined || logits.shape[0] !== 2 * rows) {
-    throw new ShapeError(`twoPassLoss: logits ${showShape(logits.shape)} are not two passes of labels ${showShape(labels.shape)}`);
+    throw new ShapeError(
+      `twoPassLoss: logits ${showShape(logits.shape)} are not two passes of labels ${showShape(labels.shape)}`,
+    );
   }
   const first = logits.slice(0, 0, rows);
   const second = logits.slice(0, rows, 2 * rows);

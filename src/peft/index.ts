@@ -5,4 +5,13 @@ export { type ConsistencyOptions, type TwoPassLoss, twoPassLoss } from "./consis
 export { LinearBank } from "./linear-bank.ts";
 export { type LoraConfig, lora } from "./lora.ts";
 export { expertsOf, matchSites, type PeftMethod, type RouteSource, type Share } from "./method.ts";
-export { fixedRouter, givenRouter, type Router, type RouteRequest, RouteTable, type Side, uniformRouter } from "./router.ts";
+export { METHODS, methodFromConfig } from "./methods.ts";
+export {
+  fixedRouter,
+  givenRouter,
+  type RouteRequest,
+  type Router,
+  RouteTable,
+  type Side,
+  uniformRouter,
+} from "./router.ts";

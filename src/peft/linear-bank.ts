@@ -15,13 +15,26 @@ export class LinearBank extends Module {
 
   constructor(
     gpu: Gpu,
-    { experts, inputs, outputs, bias = true }: { experts: number; inputs: number; outputs: number; bias?: boolean },
+    {
+      experts,
+      inputs,
+      outputs,
+      bias = true,
+    }: { experts: number; inputs: number; outputs: number; bias?: boolean },
   ) {
     super();
     const size = experts * outputs * inputs;
     const options = { slices: experts };
-    this.weight = Parameter.from(gpu, new Float32Array(size), [experts, outputs, inputs], { ...options, decay: true });
-    this.bias = bias ? Parameter.from(gpu, new Float32Array(experts * outputs), [experts, outputs], { ...options, decay: false }) : null;
+    this.weight = Parameter.from(gpu, new Float32Array(size), [experts, outputs, inputs], {
+      ...options,
+      decay: true,
+    });
+    this.bias = bias
+      ? Parameter.from(gpu, new Float32Array(experts * outputs), [experts, outputs], {
+          ...options,
+          decay: false,
+        })
+      : null;
     this.#only = keep(new Tensor(gpu, gpu.from(new Int32Array(1))));
   }
 

@@ -38,9 +38,17 @@ class LoraModule extends Module {
  * covers query and value. A ~ U(-1/√d, 1/√d), B = 0: the identity at the start. Paper: section 3.
  */
 export function lora(config: LoraConfig): PeftMethod {
-  const { rank, alpha = 2 * rank, experts = 1, share = "up", init = "distinct", targets = ["query", "value"] } = config;
+  const {
+    rank,
+    alpha = 2 * rank,
+    experts = 1,
+    share = "up",
+    init = "distinct",
+    targets = ["query", "value"],
+  } = config;
   const p = config.dropout ?? 0;
-  if (!Number.isInteger(rank) || rank < 1) throw new ShapeError(`lora: rank is ${rank}, expected a whole number of 1 or more`);
+  if (!Number.isInteger(rank) || rank < 1)
+    throw new ShapeError(`lora: rank is ${rank}, expected a whole number of 1 or more`);
   if (!(p >= 0 && p < 1)) throw new ShapeError(`lora: dropout is ${p}, expected 0 <= p < 1`);
   const counts = expertsOf(experts, share);
   return {
@@ -49,11 +57,18 @@ export function lora(config: LoraConfig): PeftMethod {
     targets,
     experts: counts,
     build(gpu: Gpu, site, stream: Stream) {
-      if (site.kind !== "linear") throw new ShapeError(`lora: "${site.name}" is no linear layer; target those, or use adapter`);
-      const a = new LinearBank(gpu, { experts: counts.down, inputs: site.inputs, outputs: rank, bias: false });
+      if (site.kind !== "linear")
+        throw new ShapeError(`lora: "${site.name}" is no linear layer; target those, or use adapter`);
+      const a = new LinearBank(gpu, {
+        experts: counts.down,
+        inputs: site.inputs,
+        outputs: rank,
+        bias: false,
+      });
       const b = new LinearBank(gpu, { experts: counts.up, inputs: rank, outputs: site.outputs, bias: false });
       initUniform(a.weight, stream.fold("lora_A"), 1 / Math.sqrt(site.inputs));
-      if (init === "authors") a.weight.write(repeated(stream.fold("lora_A"), counts.down, rank * site.inputs, site.inputs));
+      if (init === "authors")
+        a.weight.write(repeated(stream.fold("lora_A"), counts.down, rank * site.inputs, site.inputs));
       return new LoraModule(a, b);
     },
     attach(set, site, module, routes) {

@@ -27,9 +27,14 @@ export interface PeftMethod {
   merged(): PeftMethod;
 }
 
+const SHARES: readonly Share[] = ["up", "down", "none"];
+
 /** Numbers of experts on each side for M experts under a sharing rule. */
 export function expertsOf(experts: number, share: Share): Record<Side, number> {
-  if (!Number.isInteger(experts) || experts < 1) throw new ShapeError(`adamix: experts is ${experts}, expected 1 or more`);
+  if (!Number.isInteger(experts) || experts < 1)
+    throw new ShapeError(`adamix: experts is ${experts}, expected 1 or more`);
+  if (!SHARES.includes(share))
+    throw new ShapeError(`adamix: share is "${share}", expected one of ${SHARES.join(", ")}`);
   return { down: share === "down" ? 1 : experts, up: share === "up" ? 1 : experts };
 }
 
@@ -39,6 +44,8 @@ export function expertsOf(experts: number, share: Share): Record<Side, number> {
  */
 export function matchSites(method: string, sites: readonly Site[], targets: readonly string[]): Site[] {
   const found = new Set<Site>();
+  if (targets.length === 0)
+    throw new ShapeError(`${method}: no targets; names look like ${examplesOf(sites)}`);
   for (const target of targets) {
     const pattern = target.split(".");
     const hits = sites.filter(({ name }) => {
@@ -46,10 +53,20 @@ export function matchSites(method: string, sites: readonly Site[], targets: read
       return tail.length === pattern.length && pattern.every((part, i) => part === "*" || part === tail[i]);
     });
     if (hits.length === 0) {
-      const names = sites.slice(0, 5).map(({ name }) => JSON.stringify(name));
-      throw new ShapeError(`${method}: target "${target}" matches no site; names look like ${names.join(", ")}`);
+      throw new ShapeError(
+        `${method}: target "${target}" matches no site; names look like ${examplesOf(sites)}`,
+      );
     }
     for (const site of hits) found.add(site);
   }
   return sites.filter((site) => found.has(site));
+}
+
+/** The sites of one layer: every kind of name that there is. */
+function examplesOf(sites: readonly Site[]): string {
+  const layer = sites[0]?.layer;
+  return sites
+    .filter((site) => site.layer === layer)
+    .map(({ name }) => JSON.stringify(name))
+    .join(", ");
 }

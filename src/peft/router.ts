@@ -28,7 +28,10 @@ export function uniformRouter(stream: Stream): Router {
   return ({ layer, side, experts, step, pass, group }) => {
     const key = `${layer}.${side}`;
     let own = streams.get(key);
-    if (!own) streams.set(key, (own = stream.fold("route").fold(layer).fold(side)));
+    if (!own) {
+      own = stream.fold("route").fold(layer).fold(side);
+      streams.set(key, own);
+    }
     return own.integer(experts, group, 0, pass, step);
   };
 }
@@ -69,8 +72,19 @@ export class RouteTable {
   }
 
   /** Asks the router for every route of a step and writes them in one upload. `groups`: of each pass. */
-  draw(router: Router, { step, passes, firstPass = 0, groups = 1 }: { step: number; passes: number; firstPass?: number; groups?: number }): void {
+  draw(
+    router: Router,
+    {
+      step,
+      passes,
+      firstPass = 0,
+      groups = 1,
+    }: { step: number; passes: number; firstPass?: number; groups?: number },
+  ): void {
     const total = passes * groups;
+    if (!Number.isInteger(total) || total < 1) {
+      throw new ShapeError(`router: ${passes} passes of ${groups} groups, expected 1 or more of each`);
+    }
     const stride = Math.ceil(total / PLACE) * PLACE;
     const words = new Int32Array(this.#layers.length * 2 * stride);
     let at = 0;
@@ -78,7 +92,14 @@ export class RouteTable {
       for (const side of ["down", "up"] as const) {
         const experts = this.#experts[side];
         for (let i = 0; i < total; i++) {
-          const request = { layer, side, experts, step, pass: firstPass + Math.floor(i / groups), group: i % groups };
+          const request = {
+            layer,
+            side,
+            experts,
+            step,
+            pass: firstPass + Math.floor(i / groups),
+            group: i % groups,
+          };
           words[at + i] = experts === 1 ? 0 : checked(router(request), request);
         }
         at += stride;
@@ -91,7 +112,7 @@ export class RouteTable {
 
   /** The route of one side of a layer, as last drawn. */
   of(layer: number, side: Side): Tensor {
-    const route = this.#table().routes.get(`${layer}.${side}`);
+    const route = this.#groups > 0 ? this.#table().routes.get(`${layer}.${side}`) : undefined;
     if (!route) throw new ShapeError(`router: no routes for layer ${layer}; draw() comes first`);
     return route;
   }
@@ -100,12 +121,15 @@ export class RouteTable {
   last(): number[][][] {
     const stride = Math.ceil(this.#groups / PLACE) * PLACE;
     return this.#layers.map((_, i) =>
-      [0, 1].map((side) => [...this.#last.subarray((2 * i + side) * stride, (2 * i + side) * stride + this.#groups)]),
+      [0, 1].map((side) => [
+        ...this.#last.subarray((2 * i + side) * stride, (2 * i + side) * stride + this.#groups),
+      ]),
     );
   }
 
   dispose(): void {
-    for (const { slot, routes } of this.#tables.values()) for (const tensor of [slot, ...routes.values()]) tensor.dispose();
+    for (const { slot, routes } of this.#tables.values())
+      for (const tensor of [slot, ...routes.values()]) tensor.dispose();
     this.#tables.clear();
   }
 
@@ -131,5 +155,7 @@ export class RouteTable {
 
 function checked(expert: number, { layer, side, experts }: RouteRequest): number {
   if (Number.isInteger(expert) && expert >= 0 && expert < experts) return expert;
-  throw new ShapeError(`router: expert ${expert} for layer ${layer}, ${side}; there are ${experts} (0..${experts - 1})`);
+  throw new ShapeError(
+    `router: expert ${expert} for layer ${layer}, ${side}; there are ${experts} (0..${experts - 1})`,
+  );
 }

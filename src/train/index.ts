@@ -1,0 +1,40 @@
+export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
+export {
+  DEMO_RECIPE,
+  type EncoderRecipe,
+  type PretrainedEncoder,
+  pretrainEncoder,
+} from "./encoder-recipe.ts";
+export {
+  type FineTuneOptions,
+  type FineTuneResult,
+  fineTune,
+  type StepReport,
+  trainable,
+} from "./fine-tune.ts";
+export { MergedView } from "./merged.ts";
+export {
+  type ClassificationScores,
+  probabilities,
+  scoreEnsemble,
+  scoreLogits,
+  scoreProbabilities,
+  spread,
+} from "./metrics.ts";
+export { type PredictOptions, predict, predictRoutes } from "./predict.ts";
+export { evaluateMaskedLm, type PretrainOptions, type PretrainReport, pretrainMaskedLm } from "./pretrain.ts";
+export {
+  type ClassifierOptions,
+  EMBEDDED,
+  loadClassifier,
+  openPretrained,
+  type PretrainedFolder,
+} from "./pretrained.ts";
+export { RunFolder } from "./run-folder.ts";
+export {
+  type AdapterConfigFile,
+  loadAdapter,
+  type Provenance,
+  readAdapterConfig,
+  saveAdapter,
+} from "./saved-adapter.ts";

@@ -1,0 +1,177 @@
+import type { Gpu } from "../array/index.ts";
+import { crossEntropy, noGrad, Stream, type Tensor, tidy } from "../autograd/index.ts";
+import {
+  bucketedEpochs,
+  collate,
+  type Encoded,
+  IGNORE,
+  type MaskingOptions,
+  maskTokens,
+  sequentialBatches,
+} from "../data/index.ts";
+import { type RobertaConfig, RobertaForMaskedLM } from "../models/index.ts";
+import { initBertWeights } from "../nn/index.ts";
+import { AdamW, clipGradNorm, linearSchedule } from "../optim/index.ts";
+import { BatchSlots } from "./batch-slots.ts";
+
+export interface PretrainOptions {
+  readonly config: RobertaConfig;
+  readonly lines: readonly Encoded[];
+  readonly masking: Omit<MaskingOptions, "seed">;
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly lr: number;
+  readonly warmupSteps: number;
+  readonly weightDecay: number;
+  readonly seed: number;
+  /** [vocab_size, hidden_size]: where the word embeddings start; else N(0, 0.02). */
+  readonly wordEmbeddings?: Float32Array | undefined;
+  /** Called every `reportEvery` steps with the mean loss since the last call. */
+  readonly onReport?: (report: PretrainReport, model: RobertaForMaskedLM) => void | Promise<void>;
+  readonly reportEvery?: number;
+}
+
+export interface PretrainReport {
+  readonly step: number;
+  readonly steps: number;
+  readonly loss: number;
+  readonly tokens: number;
+  readonly elapsedMs: number;
+}
+
+/** Masked places are padded to a multiple of this, so that the decoder sees few shapes. */
+const PLACES = 64;
+
+/**
+ * Masked-language-model pretraining with dynamic masking: AdamW (β 0.9/0.98, eps 1e-6), clipping at 1, linear
+ * warm-up and decay, batches of similar length. The decoder runs on masked places alone.
+ */
+export async function pretrainMaskedLm(gpu: Gpu, options: PretrainOptions): Promise<RobertaForMaskedLM> {
+  const { config, lines, steps, batchSize, seed, reportEvery = 100 } = options;
+  const model = new RobertaForMaskedLM(gpu, config);
+  initBertWeights(model, Stream.seed(seed).fold("init"));
+  if (options.wordEmbeddings) {
+    model.roberta.embeddings.word_embeddings.weight.write(Float32Array.from(options.wordEmbeddings));
+  }
+  const optimiser = new AdamW(model.parameters(), {
+    betas: [0.9, 0.98],
+    eps: 1e-6,
+    weightDecay: options.weightDecay,
+  });
+  const lr = linearSchedule({ lr: options.lr, warmupSteps: options.warmupSteps, totalSteps: steps });
+  const order = bucketedEpochs({ lengths: lines.map(({ ids }) => ids.length), batchSize, seed });
+  const slots = new BatchSlots(gpu, config);
+  const started = performance.now();
+  let tokens = 0;
+  let sum = 0;
+  let pending: Promise<number> | null = null;
+  for (let step = 0; step < steps; step++) {
+    const batch = collate(lines, order.batch(step), { padId: config.pad_token_id });
+    tokens += batch.attentionMask.reduce((n, kept) => n + kept, 0);
+    optimiser.zeroGrad();
+    const masked = maskTokens(batch, { ...options.masking, seed: mix(seed, step) });
+    const loss = tidy(() => {
+      const result = maskedLoss(model, slots, batch, masked.inputIds, masked.labels);
+      result.backward();
+      return result;
+    });
+    clipGradNorm(optimiser.arena, 1).dispose();
+    optimiser.step(lr(step));
+    // Read late: the loss of the last step, while this one runs.
+    if (pending) sum += await pending;
+    pending = loss.item().finally(() => loss.dispose());
+    if ((step + 1) % reportEvery === 0 || step + 1 === steps) {
+      sum += await pending;
+      pending = null;
+      const count = (step % reportEvery) + 1;
+      await options.onReport?.(
+        { step: step + 1, steps, loss: sum / count, tokens, elapsedMs: performance.now() - started },
+        model,
+      );
+      sum = 0;
+    }
+  }
+  optimiser.dispose();
+  slots.dispose();
+  return model;
+}
+
+/** Loss and accuracy on masked places of lines that were not trained on, with fixed masks. */
+export async function evaluateMaskedLm(
+  model: RobertaForMaskedLM,
+  lines: readonly Encoded[],
+  masking: MaskingOptions,
+): Promise<{ readonly loss: number; readonly accuracy: number; readonly places: number }> {
+  const { config } = model;
+  const gpu = model.lm_head.bias.gpu;
+  const slots = new BatchSlots(gpu, config);
+  let loss = 0;
+  let hits = 0;
+  let places = 0;
+  let i = 0;
+  for (const batch of sequentialBatches(lines, 50, { padId: config.pad_token_id })) {
+    const { inputIds, labels } = maskTokens(batch, { ...masking, seed: mix(masking.seed, i++) });
+    const { positions, wanted, count } = placesOf(labels);
+    const logits = noGrad(() => {
+      const { input } = slots.load({ ...batch, inputIds });
+      return model.forward(input, {}, slots.slot("places", positions, [positions.length]));
+    });
+    const values = await logits.data();
+    logits.dispose();
+    for (let row = 0; row < count; row++) {
+      const scores = values.subarray(row * config.vocab_size, (row + 1) * config.vocab_size);
+      const { logSum, best } = measure(scores);
+      loss += logSum - (scores[wanted[row] as number] as number);
+      if (best === wanted[row]) hits++;
+    }
+    places += count;
+  }
+  slots.dispose();
+  return { loss: loss / places, accuracy: hits / places, places };
+}
+
+function maskedLoss(
+  model: RobertaForMaskedLM,
+  slots: BatchSlots,
+  batch: Parameters<BatchSlots["load"]>[0],
+  inputIds: Int32Array,
+  labels: Int32Array,
+): Tensor {
+  const { positions, wanted } = placesOf(labels);
+  const { input } = slots.load({ ...batch, inputIds, labels: null });
+  const logits = model.forward(input, {}, slots.slot("places", positions, [positions.length]));
+  return crossEntropy(logits, slots.slot("wanted", wanted, [wanted.length]), { ignoreIndex: IGNORE });
+}
+
+/** Rows of [B·T] that are to be predicted, and what stood there; padded with rows that do not count. */
+function placesOf(labels: Int32Array): {
+  positions: Int32Array<ArrayBuffer>;
+  wanted: Int32Array<ArrayBuffer>;
+  count: number;
+} {
+  const found: number[] = [];
+  labels.forEach((label, i) => {
+    if (label !== IGNORE) found.push(i);
+  });
+  const n = Math.max(1, Math.ceil(found.length / PLACES)) * PLACES;
+  const positions = new Int32Array(n);
+  positions.set(found);
+  const wanted = new Int32Array(n).fill(IGNORE);
+  found.forEach((place, i) => {
+    wanted[i] = labels[place] as number;
+  });
+  return { positions, wanted, count: found.length };
+}
+
+function measure(scores: ArrayLike<number>): { logSum: number; best: number } {
+  let best = 0;
+  for (let i = 1; i < scores.length; i++) if ((scores[i] as number) > (scores[best] as number)) best = i;
+  const top = scores[best] as number;
+  let sum = 0;
+  for (let i = 0; i < scores.length; i++) sum += Math.exp((scores[i] as number) - top);
+  return { logSum: top + Math.log(sum), best };
+}
+
+function mix(seed: number, step: number): number {
+  return Stream.seed(seed).fold("mask").words(step)[0];
+}

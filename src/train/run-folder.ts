@@ -1,0 +1,42 @@
+import { FormatError } from "../io/index.ts";
+import { appendLine, exists, joinPath, makeFolder, writeFileAtomic } from "../platform/index.ts";
+
+/**
+ * The folder of one run: config.json (as resolved), metrics.jsonl (a line for each step and evaluation),
+ * checkpoint/ (the mixture, with the optimiser's state), merged/ (what is deployed), summary.json.
+ */
+export class RunFolder {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Makes the folder and writes the config. A folder that already holds a run is refused, unless `replace`. */
+  static create(path: string, config: unknown, { replace = false }: { replace?: boolean } = {}): RunFolder {
+    if (!replace && exists(joinPath(path, "config.json"))) {
+      throw new FormatError(
+        `run: ${path} already holds a run; name another with --out, or add --force to replace it`,
+      );
+    }
+    makeFolder(path);
+    const run = new RunFolder(path);
+    writeFileAtomic(joinPath(path, "metrics.jsonl"), "");
+    run.write("config.json", config);
+    return run;
+  }
+
+  /** Appends one line to metrics.jsonl. */
+  log(record: Readonly<Record<string, unknown>>): void {
+    appendLine(joinPath(this.path, "metrics.jsonl"), JSON.stringify(record));
+  }
+
+  /** Writes a JSON file. */
+  write(name: string, value: unknown): void {
+    writeFileAtomic(joinPath(this.path, name), `${JSON.stringify(value, null, 2)}\n`);
+  }
+
+  folder(name: "checkpoint" | "merged"): string {
+    return joinPath(this.path, name);
+  }
+}
