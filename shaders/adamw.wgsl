@@ -5,7 +5,8 @@
 // c1 = 1 - β1^t and c2 = 1 - β2^t come from a float64 table: pow is too coarse on one software driver.
 // Thread: one element. Reads 4, writes 3.
 // use: lib/grid
-struct Params { n: u32, slices: u32, table: u32, undrawn: u32, convention: u32, beta1: f32, beta2: f32, eps: f32 }
+// share1 = 1 - β1 and share2 = 1 - β2 come rounded from float64: 1 - f32(0.999) would be 1.3e-5 off.
+struct Params { n: u32, slices: u32, table: u32, undrawn: u32, convention: u32, share1: f32, share2: f32, eps: f32 }
 // first: first element; size: elements of a slice; slice: its first slice; decay.
 struct Entry { first: u32, size: u32, slice: u32, decay: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -45,8 +46,8 @@ fn step(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let c = schedule[t];
   let rate = schedule[0].x;
   let g = gradient[i];
-  let m = first_moment[i] + (1.0 - params.beta1) * (g - first_moment[i]);
-  let v = second_moment[i] + (1.0 - params.beta2) * (g * g - second_moment[i]);
+  let m = first_moment[i] + params.share1 * (g - first_moment[i]);
+  let v = second_moment[i] + params.share2 * (g * g - second_moment[i]);
   first_moment[i] = m;
   second_moment[i] = v;
   let p = value[i];

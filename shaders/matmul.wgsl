@@ -1,5 +1,4 @@
-// c = scale op(a) op(b) + bias, in tiles of 64 × 64 through workgroup memory: for GPUs. Any sizes, any transposition:
-// element (m, k) of a lies at m · a_row + k · a_column. Workgroup: one tile, 256 threads, 4 × 4 results each.
+// c = scale op(a) op(b) + bias, in tiles of 64 × 64 through workgroup memory: for GPUs. Any sizes and strides. Workgroup: one tile, 256 threads, 4 × 4 results each.
 // Reads (M K N / 64) · 2, writes M N. See shaders/lib/gemm.wgsl for the parameters.
 // use: lib/gemm
 const TILE: u32 = 64u;
@@ -46,7 +45,7 @@ fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     if (m >= params.M) { break; }
     for (var s = 0u; s < 4u; s++) {
       let n = column0 + local.x * 4u + s;
-      if (n < params.N) { c[batch * params.stride_c + m * params.N + n] = params.scale * sum[r][s] + bias_at(batch, n); }
+      if (n < params.N) { c[c_start(batch) + m * params.c_row + n] = params.scale * sum[r][s] + bias_at(batch, n); }
     }
   }
 }
@@ -78,7 +77,7 @@ fn plain(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
   }
   for (var r = 0u; r < min(4u, params.M - row0); r++) {
     for (var s = 0u; s < min(4u, params.N - column0); s++) {
-      c[batch * params.stride_c + (row0 + r) * params.N + column0 + s] = params.scale * sum[r][s] + bias_at(batch, column0 + s);
+      c[c_start(batch) + (row0 + r) * params.c_row + column0 + s] = params.scale * sum[r][s] + bias_at(batch, column0 + s);
     }
   }
 }

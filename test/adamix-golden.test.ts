@@ -4,9 +4,11 @@ import { RobertaForSequenceClassification } from "../src/models/index.ts";
 import { AdamW } from "../src/optim/index.ts";
 import { AdaptationSet, adapter, givenRouter, lora, twoPassLoss } from "../src/peft/index.ts";
 import { assertClose } from "./compare.ts";
-import { gpu } from "./device.ts";
+import { gpu as testGpu } from "./device.ts";
 import { fixtureNames } from "./fixtures.ts";
 import { expectFixture, type Fixture, type FixtureConfig, inputOf, loadFixture, loadWeights, robertaConfigOf } from "./tiny-roberta.ts";
+
+const gpu = await testGpu();
 
 interface AdamixJson {
   readonly config: FixtureConfig;

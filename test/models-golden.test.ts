@@ -1,9 +1,11 @@
 import { suite } from "uvu";
 import { crossEntropy, tensor } from "../src/autograd/index.ts";
 import { RobertaForMaskedLM, RobertaForSequenceClassification } from "../src/models/index.ts";
-import { gpu } from "./device.ts";
+import { gpu as testGpu } from "./device.ts";
 import { fixtureNames, loadFixture } from "./fixtures.ts";
 import { expectFixture, type FixtureConfig, inputOf, loadWeights, robertaConfigOf } from "./tiny-roberta.ts";
+
+const gpu = await testGpu();
 
 const test = suite("RoBERTa against goldens");
 

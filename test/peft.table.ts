@@ -6,6 +6,7 @@ import {
   Stream,
   type Tensor,
   tensor,
+  tidy,
 } from "../src/autograd/index.ts";
 import {
   type EncoderInput,
@@ -69,7 +70,11 @@ export interface TestModel {
   /** What trains beside the adaptation. */
   readonly head: readonly Parameter[];
   /** Logits of the same input every time, its rows repeated for each pass. */
-  forward(options?: { readonly passes?: number; readonly draw?: DrawSource; readonly length?: number }): Tensor;
+  forward(options?: {
+    readonly passes?: number;
+    readonly draw?: DrawSource;
+    readonly length?: number;
+  }): Tensor;
   loss(logits: Tensor): Tensor;
 }
 
@@ -134,8 +139,9 @@ export const modelFamilies: readonly ModelFamily[] = [
       return {
         model,
         head: prepared(model, model.classifier),
-        forward: ({ passes = 1, draw, length } = {}) => model.forward(tinyInput(length, passes), { draw }),
-        loss: (logits) => crossEntropy(logits, tinyLabels()),
+        forward: ({ passes, draw, length } = {}) =>
+          tidy(() => model.forward(tinyInput(length, passes), { draw })),
+        loss: (logits) => tidy(() => crossEntropy(logits, tinyLabels())),
       };
     },
   },
@@ -148,8 +154,8 @@ export const modelFamilies: readonly ModelFamily[] = [
         model,
         head: prepared(model, model.lm_head),
         forward: ({ passes = 1, draw, length } = {}) =>
-          model.forward(tinyInput(length, passes), { draw }, passes === 1 ? positions() : null),
-        loss: (logits) => crossEntropy(logits, tinyLabels()),
+          tidy(() => model.forward(tinyInput(length, passes), { draw }, passes === 1 ? positions() : null)),
+        loss: (logits) => tidy(() => crossEntropy(logits, tinyLabels())),
       };
     },
   },
@@ -171,8 +177,9 @@ export function attachTo({ model }: TestModel, method: PeftMethod, name = "defau
 /** The bytes of some parameters, by name. */
 export async function bytesOf(
   parameters: Iterable<readonly [string, Parameter]>,
-): Promise<Map<string, Float32Array>> {
-  const bytes = new Map<string, Float32Array>();
-  for (const [name, parameter] of parameters) bytes.set(name, (await parameter.data()) as Float32Array);
+): Promise<Map<string, Float32Array<ArrayBuffer>>> {
+  const bytes = new Map<string, Float32Array<ArrayBuffer>>();
+  for (const [name, parameter] of parameters)
+    bytes.set(name, (await parameter.data()) as Float32Array<ArrayBuffer>);
   return bytes;
 }

@@ -3,6 +3,8 @@ import type { Parameter } from "../autograd/index.ts";
 import { FormatError } from "./format-error.ts";
 import { type RawTensor, type TensorToWrite, toFloat32 } from "./safetensors.ts";
 
+const FLOATING: readonly string[] = ["F64", "F32", "F16", "BF16"];
+
 export interface LoadOptions {
   /** What is loaded, for messages: a file or a model. */
   readonly what: string;
@@ -15,8 +17,8 @@ export interface LoadOptions {
 }
 
 /**
- * Writes tensors into parameters of the same names. Strict: one FormatError lists every missing, unexpected and
- * misshapen name, and nothing is written. Returns the names that kept their initialisation.
+ * Writes tensors into parameters of the same names. Strict: one FormatError lists every missing, unexpected,
+ * misshapen and otherwise unfit name, and nothing is written. Returns the names that kept their initialisation.
  */
 export function loadStateDict(
   parameters: ReadonlyMap<string, Parameter>,
@@ -24,21 +26,31 @@ export function loadStateDict(
   { what, mayBeAbsent = () => false, mayBeIgnored = () => false, rename = (name) => name }: LoadOptions,
 ): string[] {
   const found = new Map<string, RawTensor>();
-  for (const [name, tensor] of tensors) found.set(rename(name), tensor);
+  const repeated: string[] = [];
+  for (const [original, tensor] of tensors) {
+    const name = rename(original);
+    if (found.has(name)) repeated.push(`${name} (again as ${original})`);
+    found.set(name, tensor);
+  }
   const absent = [...parameters.keys()].filter((name) => !found.has(name));
   const missing = absent.filter((name) => !mayBeAbsent(name));
   const unexpected = [...found.keys()].filter((name) => !parameters.has(name) && !mayBeIgnored(name));
   const misshapen: string[] = [];
+  const whole: string[] = [];
   for (const [name, parameter] of parameters) {
-    const shape = found.get(name)?.shape;
-    if (shape && showShape(shape) !== showShape(parameter.shape)) {
-      misshapen.push(`${name} ${showShape(shape)} vs ${showShape(parameter.shape)} of the model`);
+    const tensor = found.get(name);
+    if (!tensor) continue;
+    if (showShape(tensor.shape) !== showShape(parameter.shape)) {
+      misshapen.push(`${name} ${showShape(tensor.shape)} vs ${showShape(parameter.shape)} of the model`);
     }
+    if (!FLOATING.includes(tensor.dtype)) whole.push(`${name} ${tensor.dtype}`);
   }
   const faults = [
     describe("missing", missing),
     describe("unexpected", unexpected),
     describe("of other shape", misshapen),
+    describe("not of floating point", whole),
+    describe("under a name already taken", repeated),
   ];
   const message = faults.filter((fault) => fault !== "").join("; ");
   if (message !== "") throw new FormatError(`load ${what}: ${message}`);

@@ -37,8 +37,9 @@ const FIXED: Readonly<Record<string, readonly unknown[]>> = {
  */
 export function parseRobertaConfig(json: unknown, overrides: Partial<RobertaConfig> = {}): RobertaConfig {
   if (typeof json !== "object" || json === null) throw new FormatError("config: not a JSON object");
-  const source = json as Record<string, unknown>;
-  if (source.model_type === undefined) throw new FormatError('config: no "model_type"; expected "roberta"');
+  const source: Readonly<Record<string, unknown>> = { ...json, ...overrides };
+  if ((source.model_type ?? null) === null)
+    throw new FormatError('config: no "model_type"; expected "roberta"');
   for (const [name, allowed] of Object.entries(FIXED)) {
     const value = source[name];
     if (value !== undefined && value !== null && !allowed.includes(value)) {
@@ -47,7 +48,7 @@ export function parseRobertaConfig(json: unknown, overrides: Partial<RobertaConf
       );
     }
   }
-  const integer = (name: string, fallback?: number): number => number(source, name, fallback, true);
+  const read = (name: string, kind: Kind, fallback?: number): number => number(source, name, kind, fallback);
   const pooling = source.classifier_pooling ?? "cls";
   if (pooling !== "cls" && pooling !== "mean") {
     throw new FormatError(
@@ -57,21 +58,20 @@ export function parseRobertaConfig(json: unknown, overrides: Partial<RobertaConf
   const id2label = (source.id2label as Record<string, string> | undefined) ?? null;
   const config: RobertaConfig = {
     model_type: "roberta",
-    vocab_size: integer("vocab_size"),
-    hidden_size: integer("hidden_size"),
-    num_hidden_layers: integer("num_hidden_layers"),
-    num_attention_heads: integer("num_attention_heads"),
-    intermediate_size: integer("intermediate_size"),
-    max_position_embeddings: integer("max_position_embeddings"),
-    type_vocab_size: integer("type_vocab_size", 1),
-    layer_norm_eps: number(source, "layer_norm_eps", 1e-5, false),
-    pad_token_id: integer("pad_token_id", 1),
-    hidden_dropout_prob: number(source, "hidden_dropout_prob", 0.1, false),
-    attention_probs_dropout_prob: number(source, "attention_probs_dropout_prob", 0.1, false),
+    vocab_size: read("vocab_size", "size"),
+    hidden_size: read("hidden_size", "size"),
+    num_hidden_layers: read("num_hidden_layers", "size"),
+    num_attention_heads: read("num_attention_heads", "size"),
+    intermediate_size: read("intermediate_size", "size"),
+    max_position_embeddings: read("max_position_embeddings", "size"),
+    type_vocab_size: read("type_vocab_size", "size", 1),
+    layer_norm_eps: read("layer_norm_eps", "number", 1e-5),
+    pad_token_id: read("pad_token_id", "index", 1),
+    hidden_dropout_prob: read("hidden_dropout_prob", "share", 0.1),
+    attention_probs_dropout_prob: read("attention_probs_dropout_prob", "share", 0.1),
     classifier_pooling: pooling,
-    num_labels: integer("num_labels", id2label ? Object.keys(id2label).length : 2),
+    num_labels: read("num_labels", "size", id2label ? Object.keys(id2label).length : 2),
     id2label,
-    ...overrides,
   };
   if (config.hidden_size % config.num_attention_heads !== 0) {
     throw new FormatError(
@@ -81,18 +81,22 @@ export function parseRobertaConfig(json: unknown, overrides: Partial<RobertaConf
   return config;
 }
 
+const KINDS = {
+  size: { expected: "a whole number of 1 or more", fits: (n: number) => Number.isInteger(n) && n >= 1 },
+  index: { expected: "a whole number", fits: (n: number) => Number.isInteger(n) && n >= 0 },
+  share: { expected: "a share p, 0 <= p < 1", fits: (n: number) => n >= 0 && n < 1 },
+  number: { expected: "a number of 0 or more", fits: (n: number) => Number.isFinite(n) && n >= 0 },
+} as const;
+type Kind = keyof typeof KINDS;
+
 function number(
-  source: Record<string, unknown>,
+  source: Readonly<Record<string, unknown>>,
   name: string,
+  kind: Kind,
   fallback: number | undefined,
-  whole: boolean,
 ): number {
   const value = source[name] ?? fallback;
-  const good =
-    typeof value === "number" && value >= 0 && Number.isFinite(value) && (!whole || Number.isInteger(value));
-  if (!good)
-    throw new FormatError(
-      `config: ${name} is ${JSON.stringify(value)}, expected a ${whole ? "whole " : ""}number`,
-    );
-  return value;
+  const { expected, fits } = KINDS[kind];
+  if (typeof value === "number" && fits(value)) return value;
+  throw new FormatError(`config: ${name} is ${JSON.stringify(value)}, expected ${expected}`);
 }

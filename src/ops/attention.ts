@@ -1,5 +1,6 @@
 import { type Gpu, type GpuArray, sameShape, showShape } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { attendByProducts, gradientsByProducts, prefersProducts } from "./attention-products.ts";
 import { defineOp } from "./define-op.ts";
 import { type Draw, drawParams, dropThreshold } from "./draw.ts";
 import { threads } from "./kernels.ts";
@@ -22,9 +23,12 @@ interface AttentionSaved {
   readonly k: GpuArray;
   readonly v: GpuArray;
   readonly keep: GpuArray | null;
-  readonly y: GpuArray;
-  /** [B, H, T, 2]: the largest score of a query, and 1 / Σ exp(score - largest). */
-  readonly measure: GpuArray;
+  readonly y: GpuArray | null;
+  /** [B, H, T, 2]: the largest score of a query, and 1 / Σ exp(score - largest). Of the fused kernel. */
+  readonly measure: GpuArray | null;
+  /** Weights before and after dropout, where products were used. */
+  readonly p: GpuArray | null;
+  readonly used: GpuArray | null;
 }
 
 const variants = new Map<string, KernelSpec>();
@@ -57,7 +61,6 @@ function paramsOf(q: GpuArray, k: GpuArray, keep: GpuArray | null, attrs: Attent
     dropout: p > 0 ? 1 : 0,
     threshold: dropThreshold(p),
     keep_scale: 1 / (1 - p),
-    dv_start: 0,
     ...drawParams(attrs.dropout?.draw ?? null),
   };
 }
@@ -65,7 +68,8 @@ function paramsOf(q: GpuArray, k: GpuArray, keep: GpuArray | null, attrs: Attent
 /**
  * Multi-head attention y_i = Σ_j softmax_j(scale q_i·k_j + mask) v_j. q [B, T, H·D], k, v [B, S, H·D],
  * keep [B, S] i32 (0: padding) or none -> [B, T, H·D]. Heads are slices of the channels.
- * Saves y and two numbers per query; the weights are computed again in backward.
+ * On GPUs: fused, saves y and two numbers per query, and computes the weights again in backward. On software
+ * adapters: by matrix products, saves the weights.
  */
 export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSaved>({
   name: "attention",
@@ -92,26 +96,42 @@ export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSave
   },
   forward(gpu, [q, k, v, keep], attrs) {
     const [batch, queries, channels] = q.shape as [number, number, number];
+    const params = paramsOf(q, k, keep, attrs);
+    if (prefersProducts(gpu, params)) {
+      const clock = attrs.dropout?.draw.clock ?? null;
+      const { y, weights } = attendByProducts(gpu, { q, k, v, keep, clock }, params);
+      return { output: y, saved: { q, k, v, keep, y: null, measure: null, ...weights } };
+    }
     const y = gpu.like(q);
     const measure = gpu.empty([batch, attrs.heads, queries, 2]);
     const arrays = { q, k, v, keep, clock: attrs.dropout?.draw.clock ?? null, y, measure };
-    gpu.run(
-      kernel("forward", channels / attrs.heads),
-      arrays,
-      paramsOf(q, k, keep, attrs),
-      threads(measure.size / 2),
-    );
-    return { output: y, saved: { q, k, v, keep, y, measure } };
+    gpu.run(kernel("forward", channels / attrs.heads), arrays, params, threads(measure.size / 2));
+    return { output: y, saved: { q, k, v, keep, y, measure, p: null, used: null } };
   },
   backward(gpu, dy, saved, attrs, needs) {
-    return [...gradients(gpu, dy, saved, attrs, needs), null];
+    const { q, k, v, keep, y, measure, p, used } = saved;
+    if (p && used) {
+      const inputs = { q, k, v, keep, clock: attrs.dropout?.draw.clock ?? null };
+      return [...gradientsByProducts(gpu, dy, inputs, { p, used }, paramsOf(q, k, keep, attrs), needs), null];
+    }
+    if (!y || !measure) return [null, null, null, null];
+    return [...fusedGradients(gpu, dy, { q, k, v, keep, y, measure }, attrs, needs), null];
   },
 });
 
-function gradients(
+interface FusedSaved {
+  readonly q: GpuArray;
+  readonly k: GpuArray;
+  readonly v: GpuArray;
+  readonly keep: GpuArray | null;
+  readonly y: GpuArray;
+  readonly measure: GpuArray;
+}
+
+function fusedGradients(
   gpu: Gpu,
   dy: GpuArray,
-  { q, k, v, keep, y, measure }: AttentionSaved,
+  { q, k, v, keep, y, measure }: FusedSaved,
   attrs: AttentionAttrs,
   [needsQ, needsK, needsV]: readonly boolean[],
 ): (GpuArray | null)[] {

@@ -54,7 +54,7 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
     const [, N, K] = weight.shape as [number, number, number];
     const groups = route.size;
     const M = y.size / N / groups;
-    const sizes = { M, N, K, batch: groups, strideA: M * K, strideB: N * K };
+    const sizes = { M, N, K, batch: groups, layoutA: { stride: M * K }, layoutB: { stride: N * K } };
     gemm(gpu, { a: x, b: weight, c: y, bias, scale, transposeB: true, route, routing: "pick", ...sizes });
     return {
       output: y,
@@ -68,7 +68,14 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
     let dx: GpuArray | null = null;
     if (weight) {
       dx = gpu.empty([...dy.shape.slice(0, -1), inputs]);
-      const sizes = { M: rows, N: inputs, K: out, batch: groups, strideA: rows * out, strideB: out * inputs };
+      const sizes = {
+        M: rows,
+        N: inputs,
+        K: out,
+        batch: groups,
+        layoutA: { stride: rows * out },
+        layoutB: { stride: out * inputs },
+      };
       gemm(gpu, { a: dy, b: weight, c: dx, scale, route, routing: "pick", ...sizes });
     }
     const collect = { transposeA: true, route, routing: "collect", K: rows, batch: experts } as const;
@@ -82,8 +89,8 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
         scale,
         M: out,
         N: inputs,
-        strideA: rows * out,
-        strideB: rows * inputs,
+        layoutA: { stride: rows * out },
+        layoutB: { stride: rows * inputs },
         ...collect,
       });
     }
@@ -92,7 +99,7 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
       // Σ over the rows of each expert: its product with a column of ones.
       dbias = gpu.empty([experts, out]);
       const ones = gpu.ones(rows);
-      gemm(gpu, { a: ones, b: dy, c: dbias, M: 1, N: out, strideA: 0, strideB: rows * out, ...collect });
+      gemm(gpu, { a: ones, b: dy, c: dbias, M: 1, N: out, layoutB: { stride: rows * out }, ...collect });
     }
     return [dx, dweight, dbias, null];
   },

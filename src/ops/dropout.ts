@@ -14,6 +14,7 @@ export interface DropoutAttrs {
 
 function apply(gpu: Gpu, x: GpuArray, { p, draw }: DropoutAttrs): GpuArray {
   const y = gpu.like(x);
+  if (x.size === 0) return y;
   const columns = x.size / (x.shape[0] as number);
   const perRow = Math.ceil(columns / 4);
   const params = { n: x.size, columns, threshold: dropThreshold(p), scale: 1 / (1 - p), ...drawParams(draw) };

@@ -77,8 +77,8 @@ export function multiplyMatrices(gpu: Gpu, a: GpuArray, b: GpuArray, attrs: Matm
     N,
     K,
     batch: count,
-    strideA: left.stride,
-    strideB: right.stride,
+    layoutA: { stride: left.stride },
+    layoutB: { stride: right.stride },
     ...flags,
   });
   return c;

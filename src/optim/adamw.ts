@@ -85,8 +85,8 @@ export class AdamW {
       table: this.#table,
       undrawn: UNDRAWN[undrawn],
       convention: convention === "pytorch" ? 0 : 1,
-      beta1: betas[0],
-      beta2: betas[1],
+      share1: 1 - betas[0],
+      share2: 1 - betas[1],
       eps,
     };
     const counts = { drawn: arena.drawn, steps: this.#steps, takes_part: this.#takesPart };
@@ -115,9 +115,15 @@ export class AdamW {
 
   /** Takes back what `state` gave, for the same parameters in the same order. */
   loadState(state: Readonly<Record<"firstMoments" | "secondMoments" | "steps", TypedArray>>): void {
-    this.#gpu.write(this.#firstMoments, state.firstMoments);
-    this.#gpu.write(this.#secondMoments, state.secondMoments);
-    this.#gpu.write(this.#steps, state.steps);
+    const { firstMoments, secondMoments, steps } = state;
+    const { length, slices } = this.arena;
+    if (firstMoments.length !== length || secondMoments.length !== length || steps.length !== slices) {
+      const given = `${firstMoments.length} and ${secondMoments.length} moments and ${steps.length} step counts`;
+      throw new ShapeError(`AdamW: a state of ${given}; these parameters have ${length} and ${slices}`);
+    }
+    this.#gpu.write(this.#firstMoments, firstMoments);
+    this.#gpu.write(this.#secondMoments, secondMoments);
+    this.#gpu.write(this.#steps, steps);
   }
 
   dispose(): void {

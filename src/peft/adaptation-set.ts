@@ -1,5 +1,6 @@
 import type { Gpu } from "../array/index.ts";
 import type { Parameter, Stream } from "../autograd/index.ts";
+import { ShapeError } from "../gpu/index.ts";
 import type { Module, Site } from "../nn/index.ts";
 import { LinearBank } from "./linear-bank.ts";
 import { matchSites, type PeftMethod, type RouteSource } from "./method.ts";
@@ -8,6 +9,11 @@ import { RouteTable } from "./router.ts";
 /** A model as a method sees it. */
 export interface Adaptable {
   sites(): readonly Site[];
+}
+
+interface Part {
+  readonly site: Site;
+  readonly module: Module;
 }
 
 /**
@@ -19,24 +25,32 @@ export class AdaptationSet {
   readonly method: PeftMethod;
   readonly routes: RouteTable;
   readonly #gpu: Gpu;
-  readonly #parts: readonly { readonly site: Site; readonly module: Module }[];
+  readonly #parts: readonly Part[];
+  #attached = false;
 
   /** Builds the parts of every site that the method's targets match, and attaches them. */
   constructor(
     gpu: Gpu,
     model: Adaptable,
     method: PeftMethod,
-    { name = "default", stream }: { name?: string; stream: Stream },
+    { name = "default", stream, attached = true }: { name?: string; stream: Stream; attached?: boolean },
   ) {
     this.name = name;
     this.method = method;
     this.#gpu = gpu;
     const sites = matchSites(method.name, model.sites(), method.targets);
     const own = stream.fold("init");
-    this.#parts = sites.map((site) => ({ site, module: method.build(gpu, site, own.fold(site.name)) }));
     const layers = sites.map(({ layer }) => layer);
     this.routes = new RouteTable(gpu, layers, method.experts);
-    this.attach();
+    const parts: Part[] = [];
+    this.#parts = parts;
+    try {
+      for (const site of sites) parts.push({ site, module: method.build(gpu, site, own.fold(site.name)) });
+      if (attached) this.attach();
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
   }
 
   /** Whether there is anything to choose from. */
@@ -44,12 +58,24 @@ export class AdaptationSet {
     return this.method.experts.down > 1 || this.method.experts.up > 1;
   }
 
+  /** Puts the parts into their sites. Throws where another set has taken this one's name. */
   attach(): void {
+    if (this.#attached) return;
+    const taken = this.#parts.find(({ site }) => site.has(this.name));
+    if (taken) {
+      throw new ShapeError(
+        `adaptation "${this.name}": ${taken.site.name} has one of that name; detach it, or take another name`,
+      );
+    }
+    this.#attached = true;
     const source: RouteSource = this.isMixture ? (layer, side) => this.routes.of(layer, side) : () => null;
     for (const { site, module } of this.#parts) this.method.attach(this.name, site, module, source);
   }
 
+  /** Takes the parts out of their sites; their parameters live on. */
   detach(): void {
+    if (!this.#attached) return;
+    this.#attached = false;
     for (const { site } of this.#parts) site.detach(this.name);
   }
 
@@ -65,12 +91,15 @@ export class AdaptationSet {
 
   /**
    * A set of the same method with one expert on each side, for this model, holding the uniform mean of the
-   * experts: W' = (1/M) Σ W_j, each side and its biases apart. Neither set is attached afterwards but `this`
-   * stays as it was. Paper: section 3.3.
+   * experts: W' = (1/M) Σ W_j, each side and its biases apart. It is not attached; `this` stays as it was.
+   * Paper: section 3.3.
    */
   mergeExperts(model: Adaptable, stream: Stream, name = `${this.name}-merged`): AdaptationSet {
-    const merged = new AdaptationSet(this.#gpu, model, this.method.merged(), { name, stream });
-    merged.detach();
+    const merged = new AdaptationSet(this.#gpu, model, this.method.merged(), {
+      name,
+      stream,
+      attached: false,
+    });
     merged.setToMeanOf(this);
     return merged;
   }

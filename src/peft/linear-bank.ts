@@ -62,7 +62,11 @@ export class LinearBank extends Module {
           const to = this[part];
           if (!from || !to) continue;
           const average = mean(from, 0, { keepDim: true });
-          copyInto(from.gpu, average.array, to.array);
+          // A scope frees the views that the copy takes.
+          from.gpu.scope(
+            () => copyInto(from.gpu, average.array, to.array),
+            () => [],
+          );
         }
       }),
     );

@@ -1,7 +1,6 @@
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
-import { absolute, exact, plus, slope, terms, ulpAt, ulps } from "./bounds.ts";
-import { type Bound, type Context } from "./bounds.ts";
+import { absolute, type Bound, type Context, exact, plus, slope, terms, ulpAt, ulps } from "./bounds.ts";
 import { type Attributes, type Case, floats, normal, type Row, row, uniform, type Value } from "./row.ts";
 
 type Reference = (x: R.RefTensor) => R.RefTensor;
@@ -35,7 +34,7 @@ function unary(op: ops.UnaryOp, reference: Reference, { forward, backward, cases
 
 const positive = (shape: readonly number[], seed: number) => uniform(shape, seed, 0.2, 5);
 const awayFromZero = (shape: readonly number[], seed: number) =>
-  R.map(normal(shape, seed, { std: 2 }), (v) => (Math.abs(v) < 0.1 ? v + 0.5 : v));
+  R.map(normal(shape, seed, { std: 2 }), (v) => Math.fround(Math.abs(v) < 0.1 ? v + 0.5 : v));
 
 /** (3 + 2|x|) ULP of exp(x), and what a factor of `times` allows. */
 function expBound(times: number): Bound {
@@ -151,21 +150,37 @@ const numbered: readonly Row[] = [
 ];
 
 const pairs: readonly (readonly [a: readonly number[], b: readonly number[]])[] = [
-  [[3, 5, 7], [3, 5, 7]],
-  [[2, 4, 8], [2, 4, 8]],
+  [
+    [3, 5, 7],
+    [3, 5, 7],
+  ],
+  [
+    [2, 4, 8],
+    [2, 4, 8],
+  ],
   [[3, 5, 8], [8]],
-  [[3, 5, 8], [5, 8]],
+  [
+    [3, 5, 8],
+    [5, 8],
+  ],
   [[3, 5, 7], [7]],
-  [[2, 1, 6, 3], [4, 1, 3]],
+  [
+    [2, 1, 6, 3],
+    [4, 1, 3],
+  ],
   [[5, 4], []],
   [[1], [2, 3, 4]],
-  [[2, 3, 1], [1, 3, 5]],
+  [
+    [2, 3, 1],
+    [1, 3, 5],
+  ],
 ];
 
 type Pair = (a: R.RefTensor, b: R.RefTensor) => R.RefTensor;
 
-function binary(op: ops.BinaryOp, f: Pair, magnitude: Pair, forward: Bound): Row {
-  const on = (g: Pair) => (inputs: readonly Value[], _attrs: Attributes) => g(floats(inputs, 0), floats(inputs, 1));
+function binary(op: ops.BinaryOp, f: Pair, magnitude: Pair, forward: Bound, fused = false): Row {
+  const on = (g: Pair) => (inputs: readonly Value[], _attrs: Attributes) =>
+    g(floats(inputs, 0), floats(inputs, 1));
   return row(op, {
     reference: on(f),
     magnitude: on(magnitude),
@@ -174,11 +189,24 @@ function binary(op: ops.BinaryOp, f: Pair, magnitude: Pair, forward: Bound): Row
       inputs: [normal(a, 2 * i + 1), awayFromZero(b, 2 * i + 2)],
     })),
     forward,
+    fused,
     // Sums over what was stretched, at most 48 here.
     backward: terms(48, 4),
     refuses: [
-      { shapes: [[3, 5], [4, 5]], message: /\[3, 5\] and \[4, 5\] do not broadcast \(3 vs 4\)/ },
-      { shapes: [[2, 3], [2, 3, 4]], message: /\(3 vs 4\)/ },
+      {
+        shapes: [
+          [3, 5],
+          [4, 5],
+        ],
+        message: /\[3, 5\] and \[4, 5\] do not broadcast \(3 vs 4\)/,
+      },
+      {
+        shapes: [
+          [2, 3],
+          [2, 3, 4],
+        ],
+        message: /\[2, 3\] and \[2, 3, 4\] do not broadcast \(2 vs 3\)/,
+      },
     ],
   });
 }
@@ -190,5 +218,6 @@ export const pointwise: readonly Row[] = [
   binary(ops.add, R.add, R.add, ulps(1)),
   binary(ops.sub, R.sub, R.add, ulps(1)),
   binary(ops.mul, R.mul, R.mul, ulps(1)),
-  binary(ops.div, R.div, R.div, ulps(3)),
+  // dy / b is half of the way to db.
+  binary(ops.div, R.div, R.div, ulps(3), true),
 ];

@@ -51,10 +51,7 @@ export interface Row {
 export type Attributes = Readonly<Record<string, unknown>>;
 
 /** Forgets the types of an op's inputs, which the table finds out from its cases. */
-export function row<I extends Inputs, A, S extends Saved>(
-  op: Op<I, A, S>,
-  rest: Omit<Row, "op">,
-): Row {
+export function row<I extends Inputs, A, S extends Saved>(op: Op<I, A, S>, rest: Omit<Row, "op">): Row {
   return { op: op as unknown as AnyOp, ...rest };
 }
 

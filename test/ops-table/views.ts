@@ -14,7 +14,11 @@ const reshape = row(ops.reshape, {
   ],
   ...moved,
   refuses: [
-    { shapes: [[3, 4]], attrs: { shape: [5, 2] }, message: /\[3, 4\] \(12 elements\) does not fill \[5, 2\]/ },
+    {
+      shapes: [[3, 4]],
+      attrs: { shape: [5, 2] },
+      message: /\[3, 4\] \(12 elements\) does not fill \[5, 2\]/,
+    },
     { shapes: [[3, 4]], attrs: { shape: [-1, 5] }, message: /does not fill \[-1, 5\]/ },
     { shapes: [[3, 4]], attrs: { shape: [-1, -1] }, message: /does not fill \[-1, -1\]/ },
   ],
@@ -24,11 +28,19 @@ const permute = row(ops.permute, {
   reference: (inputs, { order }) => R.permute(floats(inputs, 0), order as number[]),
   cases: [
     { name: "[3, 5, 7] by 2, 0, 1", inputs: [normal([3, 5, 7], 1)], attrs: { order: [2, 0, 1] } },
-    { name: "[2, 4, 3, 8] by 0, -2, 1, -1", inputs: [normal([2, 4, 3, 8], 2)], attrs: { order: [0, -2, 1, -1] } },
+    {
+      name: "[2, 4, 3, 8] by 0, -2, 1, -1",
+      inputs: [normal([2, 4, 3, 8], 2)],
+      attrs: { order: [0, -2, 1, -1] },
+    },
   ],
   ...moved,
   refuses: [
-    { shapes: [[3, 4]], attrs: { order: [0, 0] }, message: /\[0, 0\] is no order of the 2 dimensions of \[3, 4\]/ },
+    {
+      shapes: [[3, 4]],
+      attrs: { order: [0, 0] },
+      message: /\[0, 0\] is no order of the 2 dimensions of \[3, 4\]/,
+    },
     { shapes: [[3, 4]], attrs: { order: [0, 2] }, message: /dimension 2 is not one of a rank-2 array/ },
   ],
 });
@@ -59,13 +71,21 @@ const slice = row(ops.slice, {
   },
   cases: [
     { name: "[3, 5, 7] rows 1..4", inputs: [normal([3, 5, 7], 1)], attrs: { axis: 1, start: 1, end: 4 } },
-    { name: "[3, 5, 7] columns -3..-1", inputs: [normal([3, 5, 7], 2)], attrs: { axis: -1, start: -3, end: -1 } },
+    {
+      name: "[3, 5, 7] columns -3..-1",
+      inputs: [normal([3, 5, 7], 2)],
+      attrs: { axis: -1, start: -3, end: -1 },
+    },
     { name: "[6, 64] from 2", inputs: [normal([6, 64], 3)], attrs: { axis: 0, start: 2, end: 6 } },
     { name: "nothing of [3, 4]", inputs: [normal([3, 4], 4)], attrs: { axis: 0, start: 1, end: 1 } },
   ],
   ...moved,
   refuses: [
-    { shapes: [[3, 4]], attrs: { axis: 1, start: 2, end: 5 }, message: /2\.\.5 is not inside dimension 1 of \[3, 4\] \(0\.\.4\)/ },
+    {
+      shapes: [[3, 4]],
+      attrs: { axis: 1, start: 2, end: 5 },
+      message: /2\.\.5 is not inside dimension 1 of \[3, 4\] \(0\.\.4\)/,
+    },
     { shapes: [[3, 4]], attrs: { axis: 0, start: 2, end: 1 }, message: /2\.\.1 is not inside dimension 0/ },
     { shapes: [[3, 4]], attrs: { axis: 2, start: 0, end: 1 }, message: /dimension 2/ },
   ],
@@ -78,14 +98,29 @@ const concat = row(ops.concat, {
       { dim: Number(axis) },
     ),
   cases: [
-    { name: "[3, 5, 7] and [3, 2, 7]", inputs: [normal([3, 5, 7], 1), normal([3, 2, 7], 2)], attrs: { axis: 1 } },
-    { name: "three along -1", inputs: [normal([2, 4], 3), normal([2, 1], 4), normal([2, 8], 5)], attrs: { axis: -1 } },
+    {
+      name: "[3, 5, 7] and [3, 2, 7]",
+      inputs: [normal([3, 5, 7], 1), normal([3, 2, 7], 2)],
+      attrs: { axis: 1 },
+    },
+    {
+      name: "three along -1",
+      inputs: [normal([2, 4], 3), normal([2, 1], 4), normal([2, 8], 5)],
+      attrs: { axis: -1 },
+    },
     { name: "one", inputs: [normal([3, 4], 6)], attrs: { axis: 0 } },
     { name: "an empty one", inputs: [normal([0, 4], 7), normal([3, 4], 8)], attrs: { axis: 0 } },
   ],
   ...moved,
   refuses: [
-    { shapes: [[3, 5], [4, 6]], attrs: { axis: 0 }, message: /\[3, 5\] and \[4, 6\] differ outside dimension 0/ },
+    {
+      shapes: [
+        [3, 5],
+        [4, 6],
+      ],
+      attrs: { axis: 0 },
+      message: /\[3, 5\] and \[4, 6\] differ outside dimension 0/,
+    },
     { shapes: [[3, 5], [3]], attrs: { axis: 0 }, message: /\[3, 5\] and \[3\] differ/ },
     { shapes: [], attrs: { axis: 0 }, message: /no arrays/ },
   ],
@@ -101,7 +136,10 @@ const sums: readonly (readonly [shape: readonly number[], axes?: readonly number
   [[3, 5, 7], [0]],
   [[6, 5, 8], [0], true],
   [[3, 5, 7], [1]],
-  [[3, 5, 7], [0, 2]],
+  [
+    [3, 5, 7],
+    [0, 2],
+  ],
   [[2, 3, 4, 5], [1, 3], true],
   [[3, 4], []],
   [[], []],
@@ -134,9 +172,17 @@ const sum = row(ops.sum, {
   reference: (inputs, { axes, keepDim }) =>
     R.sum(floats(inputs, 0), { dims: axes as number[] | undefined, keepDim: keepDim === true }),
   cases: summed,
-  forward: terms(({ inputs, expected }) => sizeOf(floats(inputs, 0).shape) / Math.max(1, expected.data.length)),
+  forward: terms(
+    ({ inputs, expected }) => sizeOf(floats(inputs, 0).shape) / Math.max(1, expected.data.length),
+  ),
   backward: exact,
-  refuses: [{ shapes: [[3, 4]], attrs: { axes: [2] }, message: /dimension 2 is not one of a rank-2 array \(-2\.\.1\)/ }],
+  refuses: [
+    {
+      shapes: [[3, 4]],
+      attrs: { axes: [2] },
+      message: /dimension 2 is not one of a rank-2 array \(-2\.\.1\)/,
+    },
+  ],
   variants: true,
 });
 

@@ -1,0 +1,429 @@
+import type { Gpu, GpuArray } from "../../src/array/index.ts";
+import type { Draw } from "../../src/ops/index.ts";
+import * as ops from "../../src/ops/index.ts";
+import * as R from "../reference/index.ts";
+import { absolute, type Bound, type Context, exact, largest, terms, ulps } from "./bounds.ts";
+import { type Attributes, type Case, floats, integers, normal, type Row, row, type Value } from "./row.ts";
+
+const far = R.ref([2, 4], [1e4, -1e4, 9999.5, 0, -1e4, -1e4, -9998, -10001]);
+const farOdd = R.ref([2, 3], [-1e4, 1e4, 9999, 3e4, 3e4, -3e4]);
+
+const logits: readonly Case[] = [
+  { name: "[3, 5, 7]", inputs: [normal([3, 5, 7], 1, { std: 3 })] },
+  { name: "[4, 64]", inputs: [normal([4, 64], 2, { std: 3 })] },
+  { name: "[2, 300]", inputs: [normal([2, 300], 3)] },
+  { name: "[5, 1]", inputs: [normal([5, 1], 4)] },
+  { name: "of 1e4", inputs: [far] },
+  { name: "of 1e4, odd", inputs: [farOdd] },
+  { name: "of equal values", inputs: [R.ref([2, 6], -7)] },
+  {
+    name: "of masked values",
+    inputs: [R.ref([2, 4], [-1e9, -1e9, 1, 2, -3.4e38, 0, -3.4e38, -3.4e38])],
+    gradient: false,
+  },
+  { name: "[2, 5003]", inputs: [normal([2, 5003], 5)], gradient: false },
+  { name: "[3, 4096]", inputs: [normal([3, 4096], 6)], gradient: false },
+];
+const noColumns = [{ shapes: [[3, 0]], message: /\[3, 0\] has no last dimension/ }];
+
+const softmax = row(ops.softmax, {
+  reference: (inputs) => R.softmax(floats(inputs, 0)),
+  cases: logits,
+  forward: absolute(3e-7),
+  backward: ({ dy }) => {
+    const error = 4 * 3e-7 * largest(dy);
+    return () => error;
+  },
+  refuses: noColumns,
+  variants: true,
+});
+
+/** 2e-6 + 4e-7 max|x|: what log-softmax and cross-entropy are allowed. */
+function logError({ inputs }: Context): number {
+  return 2e-6 + 4e-7 * largest(floats(inputs, 0));
+}
+
+const logSoftmax = row(ops.logSoftmax, {
+  reference: (inputs) => R.logSoftmax(floats(inputs, 0)),
+  cases: logits,
+  forward: (context) => absolute(logError(context))(context),
+  // dx = dy - p Σ dy: the sum has as many terms as there are columns.
+  backward: (context) => absolute(4 * logError(context) * Math.max(1, rowSum(context.dy)))(context),
+  refuses: noColumns,
+  variants: true,
+});
+
+/** The largest Σ|v| of a row. */
+function rowSum(x: R.RefTensor | null): number {
+  return x ? largest(R.sum(R.map(x, Math.abs), { dims: [-1] })) : 0;
+}
+
+const normOf = (
+  x: R.RefTensor,
+  weight = normal([x.shape.at(-1) ?? 1], 90),
+  eps = 1e-5,
+): Pick<Case, "inputs" | "attrs"> => ({
+  inputs: [x, weight, normal(weight.shape, 91)],
+  attrs: { eps },
+});
+
+/** (5e-6 + 1e-7 |mean|/std) times what it is multiplied with. */
+function normError({ inputs, attrs, dy }: Context, isInput: boolean): number {
+  const x = floats(inputs, 0);
+  const means = R.mean(x, { dims: [-1] });
+  const deviations = R.sqrt(R.map(R.variance(x, { dims: [-1] }), (v) => v + Number(attrs.eps)));
+  const ratio = largest(R.div(means, deviations));
+  const error = (5e-6 + 1e-7 * ratio) * Math.max(1, largest(floats(inputs, 1)));
+  if (!dy) return error;
+  // dx is multiplied with 1 / std; dweight adds up all rows.
+  const factor = isInput ? Math.max(1, largest(R.recip(deviations))) : Math.sqrt(means.data.length);
+  return 4 * error * largest(dy) * factor;
+}
+
+const layerNorm = row(ops.layerNorm, {
+  reference: (inputs, { eps }) =>
+    R.layerNorm(floats(inputs, 0), floats(inputs, 1), floats(inputs, 2), { eps: Number(eps) }),
+  cases: [
+    { name: "[3, 5, 7]", ...normOf(normal([3, 5, 7], 1)) },
+    { name: "[2, 3, 64]", ...normOf(normal([2, 3, 64], 2, { mean: 1 })) },
+    { name: "[70, 4], eps 1e-12", ...normOf(normal([70, 4], 3), undefined, 1e-12) },
+    { name: "[67, 3]", ...normOf(normal([67, 3], 4)) },
+    { name: "mean 1000 std", ...normOf(normal([3, 24], 5, { mean: 1000 })) },
+    { name: "mean -1000 std, odd", ...normOf(normal([3, 21], 6, { mean: -3000, std: 3 })) },
+    { name: "a constant row", ...normOf(R.concat([R.ref([1, 12], 3.1), normal([2, 12], 7)])) },
+    { name: "one column", ...normOf(normal([4, 1], 8)) },
+    { name: "[2, 1001]", ...normOf(normal([2, 1001], 9)), gradient: false },
+  ],
+  forward: (context) => absolute(normError(context, true))(context),
+  backward: (context) => absolute(normError(context, context.expected.shape.length > 1))(context),
+  refuses: [
+    { shapes: [[3, 7], [6], [7]], attrs: { eps: 1e-5 }, message: /weight is \[6\], expected \[7\]/ },
+    { shapes: [[3, 7], [7], [1, 7]], attrs: { eps: 1e-5 }, message: /bias is \[1, 7\], expected \[7\]/ },
+    { shapes: [[3, 0], [0], [0]], attrs: { eps: 1e-5 }, message: /\[3, 0\] has no last dimension/ },
+  ],
+  variants: true,
+  // dweight and dbias come from one kernel.
+  fused: true,
+});
+
+const ids = R.indices([2, 4], [3, 0, 3, 6, 1, 3, 0, 5]);
+
+const embedding = row(ops.embedding, {
+  reference: (inputs) => R.embedding(floats(inputs, 0), integers(inputs, 1)),
+  correct: (gradient, _index, { paddingIndex }) =>
+    paddingIndex === undefined ? gradient : R.zeroRow(gradient, Number(paddingIndex)),
+  cases: [
+    { name: "repeated ids", inputs: [normal([7, 5], 1), ids] },
+    { name: "repeated ids, of fours", inputs: [normal([7, 8], 2), ids] },
+    { name: "with padding", inputs: [normal([7, 5], 3), ids], attrs: { paddingIndex: 3 } },
+    { name: "one id", inputs: [normal([9, 4], 4), R.indices([], [8])] },
+    { name: "no ids", inputs: [normal([3, 4], 5), R.indices([0], [])] },
+    {
+      name: "300 ids",
+      inputs: [
+        normal([3, 2], 6),
+        R.indices(
+          [300],
+          Array.from({ length: 300 }, (_, i) => (i * i) % 3),
+        ),
+      ],
+    },
+  ],
+  forward: exact,
+  backward: terms(300, 4),
+  refuses: [{ shapes: [[7], [2]], message: /table \[7\] is not \[rows, columns\]/ }],
+});
+
+/** The loss's own error; a mean or a sum of n rows has theirs. */
+function lossError(context: Context): number {
+  const rows = integers(context.inputs, 1).data.length;
+  return logError(context) * (context.attrs.reduction === "sum" ? rows : 1);
+}
+
+const crossEntropyBackward: Bound = (context) =>
+  absolute(4 * logError(context) * Math.max(1, largest(context.dy)))(context);
+
+function lossCases(): Case[] {
+  const labels = R.indices([2, 3], [0, 6, -100, 3, 1, -100]);
+  const cases: Case[] = [];
+  for (const reduction of ["mean", "sum", "none"]) {
+    for (const labelSmoothing of [0, 0.1]) {
+      const attrs = { reduction, labelSmoothing };
+      const name = `${reduction}${labelSmoothing ? ", smoothed" : ""}`;
+      cases.push({ name, inputs: [normal([2, 3, 7], 1, { std: 3 }), labels], attrs });
+      cases.push({ name: `${name}, of fours`, inputs: [normal([2, 3, 12], 2, { std: 3 }), labels], attrs });
+    }
+  }
+  cases.push({
+    name: "another ignored label",
+    inputs: [normal([3, 5], 3), R.indices([3], [0, 4, 2])],
+    attrs: { ignoreIndex: 0 },
+  });
+  cases.push({ name: "logits of 1e4", inputs: [R.ref([2, 4], far.data), R.indices([2], [1, 3])] });
+  cases.push({ name: "logits of 1e4, odd", inputs: [farOdd, R.indices([2], [1, 2])] });
+  cases.push({ name: "one class", inputs: [normal([3, 1], 4), R.indices([3], [0, 0, 0])] });
+  const many = R.indices(
+    [700],
+    Array.from({ length: 700 }, (_, i) => i % 3),
+  );
+  cases.push({ name: "700 rows", inputs: [normal([700, 3], 5), many], gradient: false });
+  cases.push({
+    name: "5001 classes",
+    inputs: [normal([2, 5001], 6), R.indices([2], [5000, 17])],
+    gradient: false,
+  });
+  return cases;
+}
+
+const crossEntropy = row(ops.crossEntropy, {
+  reference: (inputs, attrs) => R.crossEntropy(floats(inputs, 0), integers(inputs, 1), attrs),
+  cases: lossCases(),
+  forward: (context) => absolute(lossError(context))(context),
+  backward: crossEntropyBackward,
+  refuses: [
+    { shapes: [[4, 7], [3]], message: /labels \[3\] do not fit logits \[4, 7\]/ },
+    {
+      shapes: [
+        [4, 7],
+        [4, 7],
+      ],
+      message: /labels \[4, 7\] do not fit logits \[4, 7\]/,
+    },
+    {
+      shapes: [[4, 7], [4]],
+      attrs: { labelSmoothing: 1.5 },
+      message: /labelSmoothing is 1.5, expected 0..1/,
+    },
+  ],
+  variants: true,
+});
+
+const twoPasses = (a: R.RefTensor, seed: number): readonly Value[] =>
+  [a, R.add(a, normal(a.shape, seed))].map(rounded);
+const rounded = (x: R.RefTensor) => R.map(x, Math.fround);
+
+const symmetricKl = row(ops.symmetricKl, {
+  reference: (inputs, { gradient }, fixed) => {
+    const [p, q] = [floats(inputs, 0), floats(inputs, 1)];
+    const [columns = 1] = p.shape.slice(-1);
+    const flat = (x: R.RefTensor) => R.reshape(x, [-1, columns]);
+    const targets = [flat(floats(fixed, 0)), flat(floats(fixed, 1))] as const;
+    return R.symmetricKL(flat(p), flat(q), gradient === "full" ? {} : { targets });
+  },
+  magnitude: (inputs) => R.sum(floats(inputs, 0)),
+  cases: [
+    { name: "detached", inputs: twoPasses(normal([3, 5, 7], 1), 11) },
+    { name: "detached, of fours", inputs: twoPasses(normal([4, 12], 2, { std: 2 }), 12) },
+    { name: "full", inputs: twoPasses(normal([3, 5, 7], 3), 13), attrs: { gradient: "full" } },
+    { name: "full, of fours", inputs: twoPasses(normal([4, 12], 4), 14), attrs: { gradient: "full" } },
+    {
+      name: "full, logits of 1e4",
+      inputs: [R.map(far, (v) => v / 1e2), R.map(far, (v) => v / 2e2)].map(rounded),
+      attrs: { gradient: "full" },
+      gradient: false,
+    },
+    { name: "two classes", inputs: twoPasses(normal([6, 2], 5), 15) },
+    { name: "equal passes", inputs: [normal([3, 4], 6), normal([3, 4], 6)] },
+    { name: "700 rows", inputs: twoPasses(normal([700, 3], 7), 16), gradient: false },
+  ],
+  // Twice a log-softmax, and for each class the difference of two logs.
+  forward: (context) => absolute(2 * logError(context))(context),
+  backward: (context) => absolute(8 * logError(context) * Math.max(1, largest(context.dy)))(context),
+  refuses: [
+    {
+      shapes: [
+        [3, 4],
+        [3, 5],
+      ],
+      message: /\[3, 4\] and \[3, 5\] differ/,
+    },
+  ],
+  variants: true,
+  fused: true,
+});
+
+const clocks = new WeakMap<Gpu, GpuArray>();
+const SEED = 77;
+const STEP = 5;
+
+/** The clock [seed, step] of a device, kept for all cases. */
+function draw(gpu: Gpu, rest: Omit<Draw, "clock">): Draw {
+  const clock = clocks.get(gpu) ?? gpu.from(new Uint32Array([SEED, STEP]));
+  clocks.set(gpu, clock);
+  return { clock, ...rest };
+}
+
+/** 1 where word `pick(i)` of the counter of element i is at least p of all words. */
+function kept(size: number, p: number, word: (i: number) => number): number[] {
+  return Array.from({ length: size }, (_, i) => (word(i) >= p * 2 ** 32 ? 1 : 0));
+}
+
+const dropped = { stream: 1234, examples: 2, firstExample: 3, firstPass: 1 };
+
+/** Words of philox at (element, example, pass, step). */
+function words(element: number, r: number): readonly number[] {
+  const { stream, examples, firstExample, firstPass } = dropped;
+  const counter = [
+    element,
+    firstExample + (r % examples),
+    firstPass + Math.floor(r / examples),
+    STEP,
+  ] as const;
+  return R.philox4x32(counter, [SEED, stream]);
+}
+
+function dropoutMask(x: R.RefTensor, p: number): R.RefTensor {
+  const columns = x.data.length / (x.shape[0] ?? 1);
+  const mask = kept(x.data.length, p, (i) => {
+    const column = i % columns;
+    return words(Math.floor(column / 4), Math.floor(i / columns))[column % 4] ?? 0;
+  });
+  return R.ref(x.shape, mask);
+}
+
+const dropout = row(ops.dropout, {
+  reference: (inputs, { p }) =>
+    R.dropout(floats(inputs, 0), dropoutMask(floats(inputs, 0), Number(p)), { p: Number(p) }),
+  cases: [
+    {
+      name: "[4, 5, 7]",
+      inputs: [normal([4, 5, 7], 1)],
+      attrs: (gpu) => ({ p: 0.3, draw: draw(gpu, dropped) }),
+    },
+    { name: "[2, 64]", inputs: [normal([2, 64], 2)], attrs: (gpu) => ({ p: 0.5, draw: draw(gpu, dropped) }) },
+    { name: "p = 0", inputs: [normal([3, 5], 3)], attrs: (gpu) => ({ p: 0, draw: draw(gpu, dropped) }) },
+    { name: "no rows", inputs: [normal([0, 5], 4)], attrs: (gpu) => ({ p: 0.1, draw: draw(gpu, dropped) }) },
+  ],
+  forward: ulps(2),
+  backward: ulps(8),
+  refuses: [
+    { shapes: [[3, 4]], attrs: { p: 1 }, message: /p is 1, expected 0 <= p < 1/ },
+    { shapes: [[]], attrs: { p: 0.5 }, message: /\[\] has no rows/ },
+  ],
+});
+
+/** Scores of a query whose keys are all masked do not depend on it: they are equal. */
+function unmaskedQueries(q: R.RefTensor, keep: Value): R.RefTensor {
+  if (!keep) return q;
+  const see = R.sum(R.ref(keep.shape, keep.data), { dims: [1] });
+  return R.mul(
+    q,
+    R.reshape(
+      R.map(see, (n) => (n > 0 ? 1 : 0)),
+      [-1, 1, 1],
+    ),
+  );
+}
+
+function attentionReference(inputs: readonly Value[], attrs: Attributes): R.RefTensor {
+  const [q, k, v] = [floats(inputs, 0), floats(inputs, 1), floats(inputs, 2)];
+  const see = inputs[3] ?? null;
+  const heads = Number(attrs.heads);
+  const [B = 0, T = 0] = q.shape;
+  const [, S = 0] = k.shape;
+  const { p = 0 } = (attrs.dropout ?? {}) as { p?: number };
+  const mask = kept(
+    B * heads * T * S,
+    p,
+    (i) => words(i % (heads * T * S), Math.floor(i / (heads * T * S)))[0] ?? 0,
+  );
+  return R.attention(unmaskedQueries(q, see), k, v, {
+    heads,
+    mask: see && R.keyMask(R.ref(see.shape, see.data), -1e9),
+    causal: attrs.causal === true,
+    ...(attrs.scale === undefined ? {} : { scale: Number(attrs.scale) }),
+    ...(p > 0 ? { keep: { mask: R.ref([B, heads, T, S], mask), p } } : {}),
+  });
+}
+
+const qkv = (B: number, T: number, S: number, C: number, seed: number): Value[] => [
+  normal([B, T, C], seed),
+  normal([B, S, C], seed + 1),
+  normal([B, S, C], seed + 2),
+];
+const keep = R.indices([2, 5], [1, 1, 0, 1, 0, 0, 1, 1, 1, 0]);
+const oneMasked = R.indices([2, 5], [0, 0, 0, 0, 0, 1, 1, 1, 0, 0]);
+
+const attention = row(ops.attention, {
+  reference: attentionReference,
+  cases: [
+    { name: "two heads of 4", inputs: [...qkv(2, 5, 5, 8, 1), null], attrs: { heads: 2 } },
+    { name: "two heads of 3", inputs: [...qkv(2, 5, 5, 6, 4), keep], attrs: { heads: 2 } },
+    { name: "padding", inputs: [...qkv(2, 5, 5, 8, 7), keep], attrs: { heads: 2 } },
+    { name: "causal", inputs: [...qkv(1, 7, 7, 4, 10), null], attrs: { heads: 1, causal: true } },
+    {
+      name: "causal, fewer queries than keys",
+      inputs: [...qkv(2, 3, 7, 4, 13), null],
+      attrs: { heads: 1, causal: true },
+    },
+    {
+      name: "more queries than keys",
+      inputs: [...qkv(1, 6, 3, 4, 16), null],
+      attrs: { heads: 1, scale: 0.3 },
+    },
+    { name: "every key masked", inputs: [...qkv(2, 5, 5, 8, 19), oneMasked], attrs: { heads: 2 } },
+    {
+      name: "dropout",
+      inputs: [...qkv(3, 5, 5, 8, 22), null],
+      attrs: (gpu) => ({ heads: 2, dropout: { p: 0.4, draw: draw(gpu, dropped) } }),
+    },
+    {
+      name: "large scores",
+      inputs: [...qkv(1, 4, 6, 4, 25), null].map((x, i) =>
+        x && i === 0 ? R.map(floats([x], 0), (v) => v * 256) : x,
+      ),
+      attrs: { heads: 1 },
+      // exp of a score of 500 with an error of 500 · 2⁻²⁴ · a few.
+      forward: absolute(2e-4),
+      backward: absolute(5e-2),
+    },
+  ],
+  // Softmax 3e-7 for each weight; values and gradients of up to 4 are multiplied with it.
+  forward: absolute(2e-6),
+  backward: absolute(8e-6),
+  refuses: [
+    {
+      shapes: [[2, 5, 8], [2, 5, 8], [2, 4, 8], null],
+      attrs: { heads: 2 },
+      message: /k \[2, 5, 8\], v \[2, 4, 8\]/,
+    },
+    {
+      shapes: [[2, 5, 8], [2, 5, 6], [2, 5, 6], null],
+      attrs: { heads: 2 },
+      message: /q \[2, 5, 8\], k \[2, 5, 6\]/,
+    },
+    {
+      shapes: [[2, 5, 8], [2, 5, 8], [2, 5, 8], null],
+      attrs: { heads: 3 },
+      message: /8 channels do not split into 3 heads/,
+    },
+    {
+      shapes: [
+        [2, 5, 8],
+        [2, 5, 8],
+        [2, 5, 8],
+        [2, 4],
+      ],
+      attrs: { heads: 2 },
+      message: /mask \[2, 4\], expected \[2, 5\]/,
+    },
+    {
+      shapes: [[2, 5, 8], [2, 4, 8], [2, 4, 8], null],
+      attrs: { heads: 2, causal: true },
+      message: /5 queries are more than the 4 keys/,
+    },
+  ],
+  fused: true,
+});
+
+/** Rows of ops along a last dimension, look-ups, losses, and what draws random numbers. */
+export const rowWise: readonly Row[] = [
+  softmax,
+  logSoftmax,
+  layerNorm,
+  embedding,
+  crossEntropy,
+  symmetricKl,
+  dropout,
+  attention,
+];
