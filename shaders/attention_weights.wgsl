@@ -19,11 +19,11 @@ struct Params {
 @group(0) @binding(6) var<storage, read> dused: array<f32>;
 @group(0) @binding(7) var<storage, read_write> dx: array<f32>;
 
-fn masked_score(row: u32, j: u32) -> f32 {
+fn is_masked(row: u32, j: u32) -> bool {
   let batch = row / (params.heads * params.queries);
   let padding = params.masked == 1u && keep[batch * params.keys + j] == 0;
   let future = params.causal == 1u && j > row % params.queries + params.keys - params.queries;
-  return select(x[row * params.keys + j], MASKED, padding || future);
+  return padding || future;
 }
 
 // 0 or 1 / (1 - drop), the same as in shaders/attention.wgsl.
@@ -43,7 +43,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let base = row * params.keys;
   var top = -3.4e38;
   for (var j = lane; j < params.keys; j += LANES) {
-    let score = masked_score(row, j);
+    let score = select(x[base + j], MASKED, is_masked(row, j));
     x[base + j] = score;
     top = max(top, score);
   }
@@ -78,5 +78,8 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     part += g;
   }
   let total = row_sum(part, lane);
-  for (var j = lane; j < params.keys; j += LANES) { dx[base + j] = params.scale * (dx[base + j] - p[base + j] * total); }
+  // A masked score is a constant: no gradient, also where p is not 0 because every key is masked.
+  for (var j = lane; j < params.keys; j += LANES) {
+    dx[base + j] = select(params.scale * (dx[base + j] - p[base + j] * total), 0.0, is_masked(row, j));
+  }
 }

@@ -65,7 +65,15 @@ export async function pretrain(command: PretrainCommand): Promise<void> {
 }
 
 function checkRecipe(recipe: EncoderRecipe): void {
-  const whole = ["vocabSize", "hiddenSize", "layers", "heads", "intermediateSize", "maxLength", "steps"] as const;
+  const whole = [
+    "vocabSize",
+    "hiddenSize",
+    "layers",
+    "heads",
+    "intermediateSize",
+    "maxLength",
+    "steps",
+  ] as const;
   for (const name of [...whole, "batchSize"] as const) {
     if (!(Number.isInteger(recipe[name]) && recipe[name] >= 1))
       throw new UsageError(`pretrain: ${name} is ${recipe[name]}, expected a whole number of 1 or more`);
@@ -86,7 +94,10 @@ function demoLines({ sources, column }: PretrainCommand): Texts {
   if (sources.length > 1 || column !== undefined)
     throw new UsageError('pretrain: "demo" makes its own text: give no files and no --column with it');
   const { lines, seed } = DEMO_PRETRAINING;
-  return { lines: pretrainingLines(lines, { seed }), held: pretrainingLines(1000, { seed: 13, split: "test" }) };
+  return {
+    lines: pretrainingLines(lines, { seed }),
+    held: pretrainingLines(1000, { seed: 13, split: "test" }),
+  };
 }
 
 /** All lines of all files; the last 1% is held out. */
@@ -98,7 +109,8 @@ async function ownLines({ sources, column }: PretrainCommand): Promise<Texts> {
     for (const line of lines) if (line.trim() !== "") all.push(line.trim());
   }
   const nHeld = Math.max(1, Math.ceil(all.length / 100));
-  if (all.length <= nHeld) throw new Error(`pretrain: ${all.length} lines in ${sources.join(", ")}, expected more`);
+  if (all.length <= nHeld)
+    throw new Error(`pretrain: ${all.length} lines in ${sources.join(", ")}, expected more`);
   return { lines: all.slice(0, -nHeld), held: all.slice(-nHeld) };
 }
 
@@ -107,7 +119,8 @@ function columnOf(text: string, column: string, file: string): string[] {
   const rows = text.split(/\r?\n/).map((line) => line.split("\t"));
   const isIndex = /^\d+$/.test(column);
   const index = isIndex ? Number(column) : (rows[0] ?? []).indexOf(column);
-  if (index < 0) throw new Error(`${file}: there is no column "${column}"; the columns are ${rows[0]?.join(", ")}`);
+  if (index < 0)
+    throw new Error(`${file}: there is no column "${column}"; the columns are ${rows[0]?.join(", ")}`);
   return rows.slice(isIndex ? 0 : 1).map((row) => row[index] ?? "");
 }
 

@@ -66,7 +66,7 @@ export function attendByProducts(
 export function gradientsByProducts(
   gpu: Gpu,
   dy: GpuArray,
-  { q, k, v, clock }: AttentionTensors,
+  { q, k, v, keep, clock }: AttentionTensors,
   { p, used }: AttentionWeights,
   params: AttentionParams,
   [needsQ, needsK, needsV]: readonly boolean[],
@@ -91,7 +91,7 @@ export function gradientsByProducts(
   const scores = { M: T, N: S, K: D, layoutA: ofQueries, layoutB: ofKeys, layoutC: ofWeights };
   gemm(gpu, { a: dy, b: v, c: dused, transposeB: true, ...scores, ...products });
   const dx = gpu.like(p);
-  gpu.run(backwardKernel(gpu, 1).kernel, { p, dused, clock, dx }, { rows, ...row }, grid1d(rows));
+  gpu.run(backwardKernel(gpu, 1).kernel, { p, dused, keep, clock, dx }, { rows, ...row }, grid1d(rows));
   const dq = needsQ ? gpu.like(q) : null;
   const toQueries = { M: T, N: D, K: S, layoutA: ofWeights, layoutB: ofKeys, layoutC: ofQueries };
   if (dq) gemm(gpu, { a: dx, b: k, c: dq, ...toQueries, ...products });

@@ -105,7 +105,8 @@ export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSave
     const y = gpu.like(q);
     const measure = gpu.empty([batch, attrs.heads, queries, 2]);
     const arrays = { q, k, v, keep, clock: attrs.dropout?.draw.clock ?? null, y, measure };
-    gpu.run(kernel("forward", channels / attrs.heads), arrays, params, threads(measure.size / 2));
+    const fused = kernel("forward", channels / attrs.heads);
+    gpu.run(fused, arrays, { ...params, dv_start: 0 }, threads(measure.size / 2));
     return { output: y, saved: { q, k, v, keep, y, measure, p: null, used: null } };
   },
   backward(gpu, dy, saved, attrs, needs) {

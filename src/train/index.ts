@@ -30,6 +30,7 @@ export {
   loadClassifier,
   openPretrained,
   type PretrainedFolder,
+  readTensors,
 } from "./pretrained.ts";
 export { RunFolder } from "./run-folder.ts";
 export {

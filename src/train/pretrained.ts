@@ -1,7 +1,7 @@
 import type { Gpu } from "../array/index.ts";
 import { Stream } from "../autograd/index.ts";
 import { bpeTokenizer, type Tokenizer } from "../data/index.ts";
-import { decodeSafetensors, FormatError, loadStateDict } from "../io/index.ts";
+import { decodeSafetensors, FormatError, loadStateDict, type Safetensors } from "../io/index.ts";
 import { parseRobertaConfig, type RobertaConfig, RobertaForSequenceClassification } from "../models/index.ts";
 import { initBertWeights, initNormal } from "../nn/index.ts";
 import { assetPath, exists, joinPath, readBytes, readText } from "../platform/index.ts";
@@ -60,7 +60,7 @@ export function loadClassifier(
   const model = new RobertaForSequenceClassification(gpu, config);
   const path = joinPath(source.folder, "model.safetensors");
   try {
-    loadStateDict(model.stateDict(), decodeSafetensors(readBytes(path)).tensors, {
+    loadStateDict(model.stateDict(), readTensors(path), {
       what: path,
       mayBeAbsent: (name) => name.startsWith("classifier."),
       mayBeIgnored: (name) => /^(lm_head|roberta\.pooler)\.|\.position_ids$/.test(name),
@@ -78,6 +78,15 @@ export function loadClassifier(
   model.setRequiresGrad(false);
   model.classifier.setRequiresGrad(true);
   return model;
+}
+
+/** The tensors of a safetensors file; a broken one is named. */
+export function readTensors(path: string): Safetensors["tensors"] {
+  try {
+    return decodeSafetensors(readBytes(path)).tensors;
+  } catch (error) {
+    throw new FormatError(`${path}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 function parseJson(path: string): unknown {

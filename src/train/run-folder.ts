@@ -1,5 +1,5 @@
 import { FormatError } from "../io/index.ts";
-import { appendLine, exists, joinPath, makeFolder, writeFileAtomic } from "../platform/index.ts";
+import { appendLine, exists, joinPath, makeFolder, removePath, writeFileAtomic } from "../platform/index.ts";
 
 /**
  * The folder of one run: config.json (as resolved), metrics.jsonl (a line for each step and evaluation),
@@ -12,15 +12,22 @@ export class RunFolder {
     this.path = path;
   }
 
+  /** Throws where the folder already holds a run, unless it is to be replaced. */
+  static check(path: string, { replace = false }: { replace?: boolean } = {}): void {
+    if (replace || !exists(joinPath(path, "config.json"))) return;
+    throw new FormatError(
+      `run: ${path} already holds a run; name another with --out, or add --force to replace it`,
+    );
+  }
+
   /** Makes the folder and writes the config. A folder that already holds a run is refused, unless `replace`. */
   static create(path: string, config: unknown, { replace = false }: { replace?: boolean } = {}): RunFolder {
-    if (!replace && exists(joinPath(path, "config.json"))) {
-      throw new FormatError(
-        `run: ${path} already holds a run; name another with --out, or add --force to replace it`,
-      );
-    }
+    RunFolder.check(path, { replace });
     makeFolder(path);
     const run = new RunFolder(path);
+    // Results of the run that was here: beside the new config they would be taken for its own.
+    if (exists(joinPath(path, "metrics.jsonl")))
+      for (const name of ["summary.json", "checkpoint", "merged"]) removePath(joinPath(path, name));
     writeFileAtomic(joinPath(path, "metrics.jsonl"), "");
     run.write("config.json", config);
     return run;

@@ -1,15 +1,10 @@
 import type { Gpu } from "../array/index.ts";
 import { type Parameter, Stream } from "../autograd/index.ts";
-import {
-  decodeSafetensors,
-  encodeSafetensors,
-  FormatError,
-  loadStateDict,
-  readStateDict,
-} from "../io/index.ts";
+import { encodeSafetensors, FormatError, loadStateDict, readStateDict } from "../io/index.ts";
 import type { RobertaForSequenceClassification } from "../models/index.ts";
 import { AdaptationSet, methodFromConfig } from "../peft/index.ts";
-import { exists, joinPath, readBytes, readText, writeFolderAtomic } from "../platform/index.ts";
+import { exists, joinPath, readText, writeFolderAtomic } from "../platform/index.ts";
+import { readTensors } from "./pretrained.ts";
 
 const CONFIG = "adapter_config.json";
 const WEIGHTS = "adapter.safetensors";
@@ -53,12 +48,12 @@ export function loadAdapter(
     if (!exists(path)) throw new FormatError(`load adapter: no ${name} in ${folder}`);
   }
   const config = readAdapterConfig(folder);
+  const tensors = readTensors(joinPath(folder, WEIGHTS));
   const set = config.peft
     ? new AdaptationSet(gpu, model, methodFromConfig(config.peft), { stream: Stream.seed(0) })
     : null;
-  const { tensors } = decodeSafetensors(readBytes(joinPath(folder, WEIGHTS)));
   const own = model.stateDict();
-  const wanted = new Map<string, Parameter>(set?.namedParameters());
+  const wanted = new Map<string, Parameter>([...trainedOf(model), ...(set?.namedParameters() ?? [])]);
   for (const name of tensors.keys()) {
     const parameter = own.get(name);
     if (parameter) wanted.set(name, parameter);

@@ -413,6 +413,7 @@ const attention = row(ops.attention, {
       message: /5 queries are more than the 4 keys/,
     },
   ],
+  variants: true,
   fused: true,
 });
 

@@ -1,0 +1,118 @@
+import { z } from "zod";
+import { GLUE_TASKS } from "../data/index.ts";
+
+/** Tasks by name: GLUE's classifications, the embedded one, and files of one's own. */
+export const TASKS = [
+  ...Object.entries(GLUE_TASKS)
+    .filter(([, { labels }]) => labels !== null)
+    .map(([name]) => name),
+  "sentiment",
+  "text",
+];
+
+export const METHOD_NAMES = ["head", "full", "adapter", "lora", "adamix-adapter", "adamix-lora"] as const;
+export type MethodName = (typeof METHOD_NAMES)[number];
+
+const count = z.int().min(1);
+const share = z.number().min(0).lt(1);
+const positive = z.number().gt(0);
+const notNegative = z.number().min(0);
+const path = z.string().min(1);
+const column = z.union([z.string().min(1), z.int().min(0)], { error: "expected a name or an index from 0" });
+const labelName = z.union([z.string(), z.number()], { error: "expected a name" }).transform(String);
+
+const dataPaths = z.strictObject({ train: path.optional(), dev: path.optional(), test: path.optional() });
+const columns = z.strictObject({
+  text: column.optional(),
+  pair: column.optional(),
+  label: column.optional(),
+});
+
+const peft = z.strictObject({
+  bottleneck: count.optional(),
+  activation: z.enum(["gelu", "geluTanh", "relu", "silu"]).optional(),
+  initStd: notNegative.optional(),
+  rank: count.optional(),
+  alpha: positive.optional(),
+  loraDropout: share.optional(),
+  init: z.enum(["distinct", "authors"]).optional(),
+  experts: count.optional(),
+  share: z.enum(["up", "down", "none"]).optional(),
+  targets: z.array(z.string().min(1)).min(1).optional(),
+});
+
+const training = z.strictObject({
+  epochs: positive.optional(),
+  steps: count.optional(),
+  batchSize: count.optional(),
+  lr: positive.optional(),
+  warmupRatio: z.number().min(0).max(1).optional(),
+  weightDecay: notNegative.optional(),
+  clipNorm: positive.nullable().optional(),
+  dropout: share.nullable().optional(),
+  maxLength: z.int().min(3).nullable().optional(),
+  seed: z.int().min(0).max(0xffffffff).optional(),
+  limitTrain: count.nullable().optional(),
+  evaluateEverySteps: count.nullable().optional(),
+  undrawn: z.enum(["authors", "zeroGrad", "skip"]).optional(),
+});
+
+const consistency = z.strictObject({
+  weight: notNegative.optional(),
+  gradient: z.enum(["detached", "full"]).optional(),
+  taskPasses: z.enum(["first", "both"]).optional(),
+});
+
+/** What a config file and the flags may say. Everything that is left out takes a default: see presets.ts. */
+export const configSchema = z.strictObject({
+  model: path.optional(),
+  task: z.enum(TASKS),
+  data: z
+    .union([path, dataPaths], { error: "expected a folder, or files under train, dev, test" })
+    .nullable()
+    .optional(),
+  labels: z.array(labelName).min(2).optional(),
+  columns: columns.optional(),
+  pooling: z.enum(["cls", "mean"]).nullable().optional(),
+  method: z.enum(METHOD_NAMES),
+  peft: peft.optional(),
+  training: training.optional(),
+  consistency: consistency.optional(),
+  out: path.optional(),
+  force: z.boolean().optional(),
+});
+
+export type ConfigInput = z.infer<typeof configSchema>;
+export type PeftSettings = z.infer<typeof peft>;
+export type TrainingSettings = z.infer<typeof training>;
+export type ConsistencySettings = z.infer<typeof consistency>;
+export type DataPaths = z.infer<typeof dataPaths>;
+export type Columns = z.infer<typeof columns>;
+
+/** Keys by section, for messages: "" is the top. */
+export const CONFIG_KEYS: Readonly<Record<string, readonly string[]>> = {
+  "": Object.keys(configSchema.shape),
+  data: Object.keys(dataPaths.shape),
+  columns: Object.keys(columns.shape),
+  peft: Object.keys(peft.shape),
+  training: Object.keys(training.shape),
+  consistency: Object.keys(consistency.shape),
+};
+
+const ADAPTER_KEYS = ["bottleneck", "activation", "initStd", "targets"] as const;
+const LORA_KEYS = ["rank", "alpha", "loraDropout", "init", "targets"] as const;
+const MIXTURE_KEYS = ["experts", "share"] as const;
+
+/** The settings of `peft` that each method has. */
+export const METHOD_KEYS: Readonly<Record<MethodName, readonly (keyof PeftSettings)[]>> = {
+  head: [],
+  full: [],
+  adapter: ADAPTER_KEYS,
+  lora: LORA_KEYS.filter((key) => key !== "init"),
+  "adamix-adapter": [...ADAPTER_KEYS, ...MIXTURE_KEYS],
+  "adamix-lora": [...LORA_KEYS, ...MIXTURE_KEYS],
+};
+
+export function isMixture(method: MethodName): boolean {
+  return METHOD_KEYS[method].includes("experts");
+}

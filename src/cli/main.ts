@@ -1,0 +1,235 @@
+#!/usr/bin/env node
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { describeFailure, exitCodeOf, UsageError } from "./failure.ts";
+import { versions } from "./session.ts";
+import { addTrainFlags, collect, overridesOf } from "./train-flags.ts";
+
+const DEVICE = "auto, gpu, software, lavapipe, swiftshader, or a part of an adapter's name";
+
+/** The command line. Each command's own file is loaded when it is called. */
+function program(): Command {
+  const root = new Command("adamix")
+    .description("Fine-tunes text encoders with adapters, LoRA and their AdaMix mixtures, on WebGPU.")
+    .version(versions().adamix, "--version", "print the version")
+    .helpOption("--help", "print this help")
+    .helpCommand(false)
+    .showSuggestionAfterError()
+    .addHelpText("after", AFTER_HELP);
+  addTrain(root);
+  addEvaluate(root);
+  addPredict(root);
+  addPretrain(root);
+  addDemo(root);
+  addDoctor(root);
+  return quiet(root);
+}
+
+const AFTER_HELP = `
+Examples:
+  adamix demo                                          the embedded demonstration, a few minutes without a GPU
+  adamix train --task sentiment --method adamix-lora   one run of it
+  adamix train sst2.yaml --lr 2e-3 --set peft.experts=8
+  adamix evaluate runs/sentiment-adamix-lora-seed0 --mode ensemble
+  adamix predict runs/sentiment-adamix-lora-seed0 --text "the soup was far from bland ."
+
+Exit codes: 0 done, 1 failed, 2 wrong command line or config. ADAMIX_DEVICE is the default of --device;
+ADAMIX_DEBUG=1 adds the stack to an error.`;
+
+function addTrain(root: Command): void {
+  const command = root
+    .command("train")
+    .summary("fine-tune an encoder on a task")
+    .description(
+      "Fine-tunes an encoder on a task and writes the run's folder. Flags override the config file.",
+    )
+    .argument("[config]", "YAML file; config.json of a run is one too");
+  addTrainFlags(command)
+    .option("--log-every <n>", "steps between printed lines where there is no terminal", wholeNumber)
+    .addOption(deviceOption())
+    .action(async (file: string | undefined, options) => {
+      const { train } = await import("./train.ts");
+      const { device, logEvery } = options;
+      await train({ file, overrides: overridesOf(options), device, logEvery });
+    });
+}
+
+function addEvaluate(root: Command): void {
+  root
+    .command("evaluate")
+    .summary("score a run or a saved adapter")
+    .description("Prints accuracy and negative log-likelihood on one split of the task.")
+    .argument("<run>", "folder of a run, or of an adapter")
+    .option("--data <path>", "folder of data or a file; else the data that the run was trained with")
+    .addOption(
+      new Option("--split <name>", "split to score (default: dev)").choices(["train", "dev", "test"]),
+    )
+    .addOption(
+      new Option("--mode <mode>", "merged experts, random routes, first experts, or an ensemble of routes")
+        .choices(["merged", "random", "fixed", "ensemble"])
+        .default("merged"),
+    )
+    .option("--routes <n>", "sampled routes of random and ensemble", wholeNumber, 4)
+    .option("--limit <n>", "score the first n examples", wholeNumber)
+    .option("--model <folder>", "the encoder, where it has moved")
+    .addOption(deviceOption())
+    .action(async (path: string, options) => {
+      const { evaluate } = await import("./evaluate.ts");
+      await evaluate({ path, ...options });
+    });
+}
+
+function addPredict(root: Command): void {
+  root
+    .command("predict")
+    .summary("label texts with a run or a saved adapter")
+    .description("Prints the label of each text and the probability of every label.")
+    .argument("<run>", "folder of a run, or of an adapter")
+    .option("--text <text>", "text to label; may be repeated", collect)
+    .option("--pair <text>", "second text, one for each --text, where the task has pairs", collect)
+    .option("--model <folder>", "the encoder, where it has moved")
+    .addOption(deviceOption())
+    .action(async (path: string, { text, pair, model, device }) => {
+      const { predict } = await import("./predict.ts");
+      await predict({ path, texts: text ?? [], pairs: pair ?? [], model, device });
+    });
+}
+
+function addPretrain(root: Command): void {
+  root
+    .command("pretrain")
+    .summary("make a small encoder from text")
+    .description("Trains a tokenizer and a masked-language-model encoder; the folder is a model for train.")
+    .argument("<source...>", 'files with one text a line, or "demo" for the embedded encoder\'s own language')
+    .requiredOption("--out <folder>", "folder of the model")
+    .option(
+      "--column <name>",
+      "column of tab-separated files: its name, or its index where there is no header",
+    )
+    .option("--vocab <n>", "size of the vocabulary", wholeNumber)
+    .option("--hidden <n>", "channels", wholeNumber)
+    .option("--layers <n>", "layers", wholeNumber)
+    .option("--heads <n>", "attention heads", wholeNumber)
+    .option("--ff <n>", "channels inside the feed-forward part", wholeNumber)
+    .option("--max-length <n>", "longest sequence, in tokens", wholeNumber)
+    .option("--steps <n>", "optimiser steps", wholeNumber)
+    .option("--batch <n>", "lines of a step", wholeNumber)
+    .option("--lr <rate>", "peak learning rate", anyNumber)
+    .option("--warmup <n>", "steps of warm-up", wholeNumber)
+    .option("--weight-decay <x>", "weight decay", anyNumber)
+    .option("--spectral-lines <n>", "lines that word embeddings start from; 0: random start", wholeNumber)
+    .option("--seed <n>", "seed", wholeNumber)
+    .option("--force", "replace a model that is already there", false)
+    .addOption(deviceOption())
+    .action(async (sources: string[], options) => {
+      const { pretrain } = await import("./pretrain.ts");
+      const { out, column, force, device } = options;
+      await pretrain({ sources, out, column, force, device, recipe: recipeOf(options) });
+    });
+}
+
+/** The flags of `pretrain` under the recipe's names. */
+function recipeOf(options: Readonly<Record<string, number | undefined>>): Record<string, number> {
+  const named = {
+    vocabSize: options.vocab,
+    hiddenSize: options.hidden,
+    layers: options.layers,
+    heads: options.heads,
+    intermediateSize: options.ff,
+    maxLength: options.maxLength,
+    steps: options.steps,
+    batchSize: options.batch,
+    lr: options.lr,
+    warmupSteps: options.warmup,
+    weightDecay: options.weightDecay,
+    spectralLines: options.spectralLines,
+    seed: options.seed,
+  };
+  const given: Record<string, number> = {};
+  for (const [name, value] of Object.entries(named)) if (value !== undefined) given[name] = value;
+  return given;
+}
+
+function addDemo(root: Command): void {
+  root
+    .command("demo")
+    .summary("the embedded demonstration")
+    .description("Fine-tunes the embedded encoder with every method and compares them, over seeds.")
+    .option("--seeds <n>", "seeds", wholeNumber, 3)
+    .option("--steps <n>", "optimiser steps of a run", wholeNumber)
+    .option("--out <folder>", "folder of the runs and the report", "runs/demo")
+    .addOption(deviceOption())
+    .action(async (options) => {
+      const { demo } = await import("./demo.ts");
+      await demo(options);
+    });
+}
+
+function addDoctor(root: Command): void {
+  root
+    .command("doctor")
+    .summary("say what this machine offers, and check it")
+    .description(
+      "Finds an adapter, checks kernels against float64, and says what to install where there is none.",
+    )
+    .option("--json", "print one JSON object", false)
+    .addOption(deviceOption())
+    .action(async (options) => {
+      const { doctor } = await import("./doctor.ts");
+      await doctor(options);
+    });
+}
+
+function deviceOption(): Option {
+  return new Option("--device <name>", `adapter: ${DEVICE}`);
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("Expected a whole number.");
+  return Number(text);
+}
+
+function anyNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("Expected a number.");
+  return value;
+}
+
+/** Errors of the command line are thrown, and told in one line like all others. */
+function quiet(command: Command): Command {
+  command.exitOverride().configureOutput({ outputError: () => {} });
+  for (const inner of command.commands) quiet(inner).helpOption("--help", "print this help");
+  return command;
+}
+
+let failed = false;
+
+/** Tells the first failure; what follows from it is not told. */
+function fail(error: unknown): void {
+  if (failed) return;
+  failed = true;
+  process.exitCode = exitCodeOf(error);
+  console.error(describeFailure(error));
+}
+
+async function main(): Promise<void> {
+  try {
+    await program().parseAsync();
+  } catch (error) {
+    if (!(error instanceof CommanderError)) fail(error);
+    else if (error.code === "commander.help") process.exitCode = 2;
+    else if (error.exitCode !== 0) fail(new UsageError(error.message.replace(/^error: /, "")));
+  } finally {
+    // Should a driver keep the event loop alive, it does not keep the process.
+    setTimeout(() => process.exit(), 3000).unref();
+  }
+}
+
+function failAndExit(error: unknown): void {
+  fail(error);
+  process.exit();
+}
+
+process.on("uncaughtException", failAndExit);
+process.on("unhandledRejection", failAndExit);
+process.stdout.on("error", () => process.exit()); // the reader of a pipe has gone
+void main();

@@ -1,0 +1,86 @@
+import type { Command } from "commander";
+import { type Override, parseSet, parseValue } from "./config-file.ts";
+
+interface Flag {
+  /** As commander takes it: `--lr <rate>`. */
+  readonly flag: string;
+  /** The key of the config that it sets. */
+  readonly key: string;
+  readonly help: string;
+  /** How the value is read: as YAML reads it (default), as it stands, or as a list with commas. */
+  readonly as?: "text" | "list";
+}
+
+/** Flags of `adamix train` that stand for keys of the config; every other key has --set. */
+export const TRAIN_FLAGS: readonly Flag[] = [
+  { flag: "--model <folder>", key: "model", help: 'folder of an encoder, or "embedded"', as: "text" },
+  {
+    flag: "--task <name>",
+    key: "task",
+    help: "sst2, cola, mrpc, rte, qnli, qqp, mnli, wnli, sentiment or text",
+  },
+  {
+    flag: "--data <folder>",
+    key: "data",
+    help: "folder with train and dev files (.tsv, .jsonl, .gz)",
+    as: "text",
+  },
+  { flag: "--labels <a,b>", key: "labels", help: "label names of task text, in order", as: "list" },
+  {
+    flag: "--method <name>",
+    key: "method",
+    help: "head, full, adapter, lora, adamix-adapter or adamix-lora",
+  },
+  { flag: "--bottleneck <n>", key: "peft.bottleneck", help: "size of an adapter's bottleneck" },
+  { flag: "--rank <n>", key: "peft.rank", help: "rank of LoRA" },
+  { flag: "--alpha <x>", key: "peft.alpha", help: "LoRA's update is scaled by alpha / rank" },
+  { flag: "--experts <n>", key: "peft.experts", help: "experts of a mixture" },
+  { flag: "--share <side>", key: "peft.share", help: "side with one expert for all: up, down or none" },
+  { flag: "--epochs <n>", key: "training.epochs", help: "passes over the training examples" },
+  { flag: "--steps <n>", key: "training.steps", help: "optimiser steps, instead of epochs" },
+  { flag: "--batch-size <n>", key: "training.batchSize", help: "examples of a step" },
+  { flag: "--lr <rate>", key: "training.lr", help: "peak learning rate" },
+  { flag: "--dropout <p>", key: "training.dropout", help: "dropout of hidden states and attention" },
+  { flag: "--max-length <n>", key: "training.maxLength", help: "longest sequence, in tokens" },
+  { flag: "--seed <n>", key: "training.seed", help: "seed of head, experts, routes, dropout and order" },
+  { flag: "--limit-train <n>", key: "training.limitTrain", help: "train on n examples, drawn by the seed" },
+  { flag: "--evaluate-every <n>", key: "training.evaluateEverySteps", help: "steps between evaluations" },
+  { flag: "--out <folder>", key: "out", help: "folder of the run", as: "text" },
+];
+
+/** Adds the flags, --force and --set to a command. */
+export function addTrainFlags(command: Command): Command {
+  for (const { flag, help } of TRAIN_FLAGS) command.option(flag, help);
+  return command
+    .option("--force", "replace a run that is already there")
+    .option(
+      "--set <key=value>",
+      "any key of the config, as in --set training.lr=3e-4; may be repeated",
+      collect,
+    );
+}
+
+/** What the flags and --set say about the config, in that order. */
+export function overridesOf(options: Readonly<Record<string, unknown>>): Override[] {
+  const overrides: Override[] = [];
+  for (const { flag, key, as } of TRAIN_FLAGS) {
+    const name = flag.split(" ")[0] ?? "";
+    const text = options[attributeOf(name)];
+    if (typeof text !== "string") continue;
+    const value = as === "text" ? text : as === "list" ? text.split(",") : parseValue(text, name);
+    overrides.push({ key, value, flag: name });
+  }
+  if (options.force === true) overrides.push({ key: "force", value: true, flag: "--force" });
+  for (const text of (options.set ?? []) as string[]) overrides.push(parseSet(text));
+  return overrides;
+}
+
+/** Gathers the values of an option that may be repeated. */
+export function collect(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
+}
+
+/** commander's name of an option: --batch-size is batchSize. */
+function attributeOf(flag: string): string {
+  return flag.replace(/^--/, "").replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+}

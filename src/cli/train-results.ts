@@ -1,0 +1,121 @@
+import type { Gpu } from "../array/index.ts";
+import { encodeSafetensors } from "../io/index.ts";
+import type { RobertaForSequenceClassification } from "../models/index.ts";
+import { countParameters } from "../nn/index.ts";
+import type { AdamW } from "../optim/index.ts";
+import type { AdaptationSet } from "../peft/index.ts";
+import {
+  type ClassificationScores,
+  type FineTuneResult,
+  type MergedView,
+  type Provenance,
+  type RunFolder,
+  saveAdapter,
+} from "../train/index.ts";
+import { labelsOf } from "./evaluation.ts";
+import { majorityShare } from "./report.ts";
+import { describeDevice, versions } from "./session.ts";
+import type { Prepared } from "./train-setup.ts";
+
+/** Numbers of parameters. */
+export interface ParameterCounts {
+  /** Trained beside the head. */
+  readonly training: number;
+  /** What is left of them once experts are merged. */
+  readonly merged: number;
+  readonly head: number;
+  /** The encoder without head and adaptation. */
+  readonly base: number;
+}
+
+export function countsOf(
+  model: RobertaForSequenceClassification,
+  set: AdaptationSet | null,
+  merged: AdaptationSet | null,
+): ParameterCounts {
+  const own = model.roberta.parameters();
+  const unfrozen = countParameters(own.filter(({ requiresGrad }) => requiresGrad));
+  return {
+    training: unfrozen + countParameters(set?.parameters() ?? []),
+    merged: unfrozen + countParameters(merged?.parameters() ?? []),
+    head: countParameters(model.classifier.parameters()),
+    base: countParameters(own),
+  };
+}
+
+export interface TrainedState {
+  readonly model: RobertaForSequenceClassification;
+  readonly set: AdaptationSet | null;
+  readonly view: MergedView;
+  readonly trained: FineTuneResult;
+  readonly scores: ClassificationScores;
+  readonly counts: ParameterCounts;
+}
+
+/** Writes checkpoint/, merged/ and, last, summary.json. */
+export async function writeResults(
+  gpu: Gpu,
+  run: RunFolder,
+  prepared: Prepared,
+  { model, set, view, trained, scores, counts }: TrainedState,
+): Promise<void> {
+  const { config, steps, train, dev } = prepared;
+  const provenance = provenanceOf(prepared);
+  const { best } = trained;
+  const state = {
+    step: steps,
+    seed: config.training.seed,
+    // Parameters are those of the best evaluation, moments those after the last step.
+    parametersOfStep: best?.step ?? steps,
+    momentsOfStep: steps,
+    best,
+  };
+  const extra = new Map<string, Uint8Array | string>([
+    ["optimizer.safetensors", await optimiserFile(trained.optimiser)],
+    ["state.json", `${JSON.stringify(state, null, 2)}\n`],
+  ]);
+  await saveAdapter(run.folder("checkpoint"), model, set, provenance, extra);
+  await view.use(() => saveAdapter(run.folder("merged"), model, view.set, provenance));
+  run.write("summary.json", {
+    task: config.task,
+    method: config.method,
+    dev: { examples: dev.length, ...scores, majority: majorityShare(labelsOf(dev)) },
+    best,
+    steps,
+    trainExamples: train.length,
+    parameters: counts,
+    millisecondsPerStep: trained.millisecondsPerStep,
+    trainingSeconds: (trained.millisecondsPerStep * steps) / 1000,
+    adapter: describeDevice(gpu),
+    versions: versions(),
+  });
+}
+
+/** What `evaluate` and `predict` need to build the classifier and find its examples again. */
+function provenanceOf({ config, labels, maxLength }: Prepared): Provenance {
+  const { model, task, data, columns, pooling, method, training } = config;
+  return {
+    base: model,
+    labels,
+    task,
+    data: data ?? null,
+    columns: columns ?? null,
+    overrides: pooling === null ? {} : { classifier_pooling: pooling },
+    maxLength,
+    method,
+    seed: training.seed,
+  };
+}
+
+async function optimiserFile(optimiser: AdamW): Promise<Uint8Array> {
+  const { firstMoments, secondMoments, steps } = await optimiser.state();
+  const moments = (data: unknown) => {
+    const values = data as Float32Array; // AdamW keeps its moments in f32
+    return { dtype: "F32" as const, shape: [values.length], data: values };
+  };
+  return encodeSafetensors([
+    ["firstMoments", moments(firstMoments)],
+    ["secondMoments", moments(secondMoments)],
+    ["steps", { dtype: "U32", shape: [steps.length], data: steps as Uint32Array }],
+  ]);
+}

@@ -1,0 +1,56 @@
+import type { Encoded } from "../data/index.ts";
+import type { PeftMethod } from "../peft/index.ts";
+import type { FineTuneOptions, PretrainedFolder } from "../train/index.ts";
+import { lengthFor, openEncoder } from "./encoder.ts";
+import { encodedSplit } from "./evaluation.ts";
+import { methodOf } from "./methods.ts";
+import type { TrainConfig } from "./presets.ts";
+import { limited, taskLabels } from "./tasks.ts";
+
+/** All that training needs, read and checked before a device is opened or anything is written. */
+export interface Prepared {
+  readonly config: TrainConfig;
+  readonly source: PretrainedFolder;
+  readonly labels: readonly string[];
+  readonly maxLength: number;
+  readonly train: readonly Encoded[];
+  readonly dev: readonly Encoded[];
+  readonly method: PeftMethod | null;
+  readonly steps: number;
+}
+
+/** Reads and checks the encoder and the examples. */
+export async function prepare(config: TrainConfig): Promise<Prepared> {
+  const { task, data, columns, training } = config;
+  const method = methodOf(config);
+  const source = openEncoder(config.model);
+  const maxLength = lengthFor(source.config, training.maxLength);
+  const labels = taskLabels(task, config.labels);
+  const taskSource = { task, labels, data, columns, seed: training.seed };
+  const encoding = { tokenizer: source.tokenizer, maxLength };
+  const all = await encodedSplit(taskSource, "train", encoding);
+  const dev = await encodedSplit(taskSource, "dev", encoding);
+  const examples = limited(all, training.limitTrain, training.seed);
+  const steps = training.steps ?? Math.ceil(((training.epochs ?? 1) * examples.length) / training.batchSize);
+  return { config, source, labels, maxLength, train: examples, dev, method, steps };
+}
+
+/** The settings of fineTune. */
+export function optionsOf({ config, train: examples, steps }: Prepared): FineTuneOptions {
+  const { batchSize, lr, warmupRatio, seed, weightDecay, undrawn, clipNorm } = config.training;
+  return {
+    train: examples,
+    steps,
+    batchSize,
+    lr,
+    warmupSteps: Math.ceil(warmupRatio * steps),
+    seed,
+    clipNorm,
+    optimiser: { weightDecay, undrawn },
+    ...(config.consistency && { consistency: config.consistency }),
+  };
+}
+
+export function stepsOfEpoch({ train: examples, config }: Prepared): number {
+  return Math.ceil(examples.length / config.training.batchSize);
+}

@@ -1,0 +1,122 @@
+import type { Gpu } from "../array/index.ts";
+import { Stream } from "../autograd/index.ts";
+import type { RobertaForSequenceClassification } from "../models/index.ts";
+import { AdaptationSet } from "../peft/index.ts";
+import { fineTune, loadClassifier, MergedView, RunFolder, type StepReport } from "../train/index.ts";
+import { type Override, readConfig } from "./config-file.ts";
+import { score } from "./evaluation.ts";
+import { resolveConfig } from "./presets.ts";
+import { createProgress } from "./progress.ts";
+import { digits, grouped, majorityShare, print, rate, scoreLine, table } from "./report.ts";
+import { describeDevice, withGpu } from "./session.ts";
+import { countsOf, type ParameterCounts, writeResults } from "./train-results.ts";
+import { optionsOf, type Prepared, prepare, stepsOfEpoch } from "./train-setup.ts";
+
+export interface TrainCommand {
+  readonly file: string | undefined;
+  readonly overrides: readonly Override[];
+  readonly device: string | undefined;
+  /** Steps between printed lines. */
+  readonly logEvery: number | undefined;
+}
+
+/** Trains by a config, evaluates the merged experts, and writes the run's folder. */
+export async function train({ file, overrides, device, logEvery }: TrainCommand): Promise<void> {
+  const input = readConfig(file, overrides);
+  const config = resolveConfig(input);
+  const replace = input.force ?? false;
+  RunFolder.check(config.out, { replace });
+  const prepared = await prepare(config);
+  await withGpu(device, async (gpu) => {
+    print(`adamix train: ${config.method} on ${config.task}, on ${describeDevice(gpu)}`);
+    await trainOn(gpu, prepared, replace, logEvery);
+  });
+}
+
+async function trainOn(
+  gpu: Gpu,
+  prepared: Prepared,
+  replace: boolean,
+  logEvery: number | undefined,
+): Promise<void> {
+  const { config, source, labels, dev, method } = prepared;
+  const { seed, dropout } = config.training;
+  const overrides = {
+    ...(config.pooling !== null && { classifier_pooling: config.pooling }),
+    ...(dropout !== null && { hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }),
+  };
+  const model = loadClassifier(gpu, source, { labels, seed, overrides });
+  if (config.method === "full") model.setRequiresGrad(true);
+  const set = method && new AdaptationSet(gpu, model, method, { stream: Stream.seed(seed) });
+  const view = new MergedView(model, set);
+  const counts = countsOf(model, set, view.set);
+  const run = RunFolder.create(config.out, config, { replace });
+  announce(prepared, counts, run);
+  const trained = await runSteps(gpu, model, set, view, prepared, run, logEvery);
+  const scores = await view.use(() => score(gpu, model, dev));
+  print(`dev, ${set?.isMixture ? "merged experts" : config.method}: ${scoreLine(scores)}`);
+  await writeResults(gpu, run, prepared, { model, set, view, trained, scores, counts });
+  print(`written to ${run.path}`);
+}
+
+/** Trains with progress, and logs every step and evaluation. */
+async function runSteps(
+  gpu: Gpu,
+  model: RobertaForSequenceClassification,
+  set: AdaptationSet | null,
+  view: MergedView,
+  prepared: Prepared,
+  run: RunFolder,
+  logEvery: number | undefined,
+): Promise<Awaited<ReturnType<typeof fineTune>>> {
+  const { steps, dev } = prepared;
+  const progress = createProgress(steps, logEvery);
+  const onStep = (report: StepReport): void => {
+    const { step, loss, consistency, lr, routes } = report;
+    run.log({ step, loss, consistency, lr, routes });
+    progress.update(step, report.remainingMs, () => describeStep(report));
+  };
+  const evaluate = {
+    everySteps: prepared.config.training.evaluateEverySteps ?? stepsOfEpoch(prepared),
+    score: async (step: number): Promise<number> => {
+      const scores = await view.use(() => score(gpu, model, dev));
+      run.log({ step, split: "dev", ...scores });
+      progress.note(`step ${step}/${steps}  dev ${scoreLine(scores)}`);
+      return scores.accuracy;
+    },
+  };
+  try {
+    return await fineTune(gpu, model, set, { ...optionsOf(prepared), evaluate, onStep });
+  } finally {
+    progress.stop();
+  }
+}
+
+function announce(
+  { config, train: examples, dev, steps }: Prepared,
+  counts: ParameterCounts,
+  run: RunFolder,
+): void {
+  const majority = majorityShare(dev.map(({ label }) => label as number));
+  print(`config: ${run.path}/config.json`);
+  print(
+    `${grouped(examples.length)} examples to train on, ${grouped(dev.length)} to evaluate on (majority class ${digits(majority)}); ${steps} steps of ${config.training.batchSize}`,
+  );
+  const percent = (n: number) => `${((100 * n) / counts.base).toFixed(2)}%`;
+  print(
+    table(
+      ["parameters", "number", "of the encoder"],
+      [
+        ["in training", grouped(counts.training), percent(counts.training)],
+        ["after merging", grouped(counts.merged), percent(counts.merged)],
+        ["head, apart", grouped(counts.head), ""],
+        ["encoder", grouped(counts.base), ""],
+      ],
+    ),
+  );
+}
+
+function describeStep({ loss, consistency, lr, examplesPerSecond }: StepReport): string {
+  const term = consistency === null ? "" : `  consistency ${consistency.toFixed(4)}`;
+  return `loss ${loss.toFixed(4)}${term}  lr ${rate(lr)}  ${examplesPerSecond.toFixed(0)} examples/s`;
+}

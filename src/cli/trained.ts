@@ -1,0 +1,83 @@
+import { z } from "zod";
+import type { Gpu } from "../array/index.ts";
+import type { RobertaConfig, RobertaForSequenceClassification } from "../models/index.ts";
+import type { AdaptationSet } from "../peft/index.ts";
+import { absolutePath, exists, joinPath } from "../platform/index.ts";
+import { loadAdapter, loadClassifier, type PretrainedFolder, readAdapterConfig } from "../train/index.ts";
+import { describeIssues } from "./config-issues.ts";
+import { lengthFor, openEncoder } from "./encoder.ts";
+import type { Split, TaskSource } from "./tasks.ts";
+
+const CONFIG = "adapter_config.json";
+
+const paths = z.record(z.string(), z.string());
+const column = z.union([z.string(), z.number()]);
+
+/** What adapter_config.json must say beside the method, so that the classifier can be built again. */
+const provenance = z.looseObject({
+  base: z.string().min(1),
+  labels: z.array(z.string()).min(1),
+  task: z.string().default("text"),
+  data: paths.nullish(),
+  columns: z.record(z.string(), column).nullish(),
+  overrides: z.record(z.string(), z.unknown()).default({}),
+  maxLength: z.number().nullish(),
+  seed: z.number().default(0),
+  method: z.string().optional(),
+  split: z.enum(["train", "dev", "test"]).default("dev"),
+  pretrained: z.boolean().default(true),
+});
+
+/** A saved adapter and the encoder that it belongs to, read and checked without a device. */
+export interface SavedClassifier {
+  readonly folder: string;
+  readonly source: PretrainedFolder;
+  readonly maxLength: number;
+  readonly task: TaskSource;
+  readonly method: string;
+  /** The split that is scored unless another is asked for. */
+  readonly split: Split;
+  readonly overrides: Partial<RobertaConfig>;
+  readonly pretrained: boolean;
+}
+
+/** Finds the adapter of a run (`merged` or `checkpoint`), or in a folder of its own. */
+export function openSaved(
+  path: string,
+  { part, model }: { readonly part: "merged" | "checkpoint"; readonly model: string | undefined },
+): SavedClassifier {
+  const folder = findAdapter(absolutePath(path), part);
+  const read = provenance.safeParse(readAdapterConfig(folder));
+  if (!read.success) throw new Error(`${folder}/${CONFIG}: ${describeIssues(read.error.issues, undefined)}`);
+  const said = read.data;
+  const source = openEncoder(model ?? said.base);
+  const { labels, task, seed } = said;
+  return {
+    folder,
+    source,
+    maxLength: lengthFor(source.config, said.maxLength ?? null),
+    task: { task, labels, seed, data: said.data ?? undefined, columns: said.columns ?? undefined },
+    method: said.method ?? "adapter",
+    split: said.split,
+    overrides: said.overrides as Partial<RobertaConfig>, // written by train, from a checked config
+    pretrained: said.pretrained,
+  };
+}
+
+/** Builds the classifier on a device: encoder, head, and what the method added. */
+export function buildClassifier(
+  gpu: Gpu,
+  { folder, source, task, overrides, pretrained }: SavedClassifier,
+): { readonly model: RobertaForSequenceClassification; readonly set: AdaptationSet | null } {
+  const { labels, seed } = task;
+  const model = loadClassifier(gpu, source, { labels, seed, overrides, pretrained });
+  return { model, set: loadAdapter(gpu, model, folder) };
+}
+
+function findAdapter(path: string, part: "merged" | "checkpoint"): string {
+  if (!exists(path)) throw new Error(`load: there is no ${path}`);
+  for (const folder of [joinPath(path, part), path]) if (exists(joinPath(folder, CONFIG))) return folder;
+  const isUnfinished = exists(joinPath(path, "metrics.jsonl"));
+  if (isUnfinished) throw new Error(`load: the run in ${path} has no ${part}/: it has not finished`);
+  throw new Error(`load: ${path} is no run and no adapter: it has neither ${part}/${CONFIG} nor ${CONFIG}`);
+}
