@@ -29,7 +29,7 @@ if (!(seconds > 0)) throw new RangeError(`bench: --seconds is ${values.seconds},
 const cases = [...kernelCases(), ...stepCases()].filter(({ name }) => name.includes(values.filter));
 if (cases.length === 0) throw new RangeError(`bench: no case holds "${values.filter}"; --list names them`);
 
-if (values.list) for (const { name } of cases) console.log(name);
+if (values.list) console.log(cases.map(({ name }) => name).join("\n"));
 else await main();
 
 async function main(): Promise<void> {

@@ -1,11 +1,10 @@
 // total += x, element by element. What follows the n elements of `total` in its memory keeps its value.
 // Thread: four elements. Reads 2, writes 1.
-// use: lib/vec4
 // use: lib/grid
 struct Params { n: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<T>;
-@group(0) @binding(2) var<storage, read_write> total: array<T>;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> total: array<vec4f>;
 
 @compute @workgroup_size(64)
 fn add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {

@@ -1,12 +1,29 @@
 import { suite } from "uvu";
-import { crossEntropy, mean, noGrad, Stream, softmax, stack, type Tensor, tensor } from "../src/autograd/index.ts";
+import {
+  crossEntropy,
+  mean,
+  noGrad,
+  Stream,
+  softmax,
+  stack,
+  type Tensor,
+  tensor,
+} from "../src/autograd/index.ts";
 import { RobertaForSequenceClassification } from "../src/models/index.ts";
 import { AdamW } from "../src/optim/index.ts";
 import { AdaptationSet, adapter, givenRouter, lora, twoPassLoss } from "../src/peft/index.ts";
 import { assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
 import { fixtureNames } from "./fixtures.ts";
-import { expectFixture, type Fixture, type FixtureConfig, inputOf, loadFixture, loadWeights, robertaConfigOf } from "./tiny-roberta.ts";
+import {
+  expectFixture,
+  type Fixture,
+  type FixtureConfig,
+  inputOf,
+  loadFixture,
+  loadWeights,
+  robertaConfigOf,
+} from "./tiny-roberta.ts";
 
 const gpu = await testGpu();
 
@@ -29,7 +46,10 @@ interface AdamixJson {
 const test = suite("AdaMix against goldens");
 const base = loadFixture("model_roberta");
 
-function build(fixture: Fixture<AdamixJson>): { model: RobertaForSequenceClassification; set: AdaptationSet } {
+function build(fixture: Fixture<AdamixJson>): {
+  model: RobertaForSequenceClassification;
+  set: AdaptationSet;
+} {
   const { config, peft } = fixture.json;
   const model = new RobertaForSequenceClassification(gpu, robertaConfigOf(config));
   loadWeights(base, model.stateDict());
@@ -54,7 +74,12 @@ function experts(fixture: Fixture<AdamixJson>, prefix: string, name: string): Fl
 }
 
 /** Compares a bank's values or gradient with the fixture's, expert by expert. */
-async function expectBank(fixture: Fixture<AdamixJson>, prefix: string, name: string, actual: Tensor | null): Promise<void> {
+async function expectBank(
+  fixture: Fixture<AdamixJson>,
+  prefix: string,
+  name: string,
+  actual: Tensor | null,
+): Promise<void> {
   if (!actual) throw new Error(`${fixture.name} ${name}: nothing to compare`);
   for (const [j, key] of expertKeys(fixture, prefix, name).entries()) {
     await expectFixture(fixture, key, actual.slice(0, j, j + 1));
@@ -81,7 +106,8 @@ for (const name of fixtureNames("adamix_roberta")) {
       await expectFixture(fixture, "out/loss", loss);
       loss.backward();
       const suffix = gradient === "full" ? "full" : "detach";
-      for (const [key, parameter] of set.namedParameters()) await expectBank(fixture, `pgrad_${suffix}`, key, parameter.grad);
+      for (const [key, parameter] of set.namedParameters())
+        await expectBank(fixture, `pgrad_${suffix}`, key, parameter.grad);
       for (const [key, parameter] of model.classifier.namedParameters("classifier.")) {
         await expectFixture(fixture, `grad_${suffix}/${key}`, parameter.grad);
       }
@@ -141,7 +167,10 @@ function allRoutes(down: number, up: number, layers: number): [number, number][]
   let routes: [number, number][][] = [[]];
   for (let l = 0; l < layers; l++) {
     routes = routes.flatMap((route) =>
-      Array.from({ length: down * up }, (_, i) => [...route, [Math.floor(i / up), i % up] as [number, number]]),
+      Array.from({ length: down * up }, (_, i) => [
+        ...route,
+        [Math.floor(i / up), i % up] as [number, number],
+      ]),
     );
   }
   return routes;
@@ -167,7 +196,8 @@ for (const name of fixtureNames("train_adamix_roberta")) {
       optimiser.step();
     }
     await expectFixture(fixture, "out/losses", tensor(gpu, losses));
-    for (const [key, parameter] of set.namedParameters()) await expectBank(fixture, "out/final", key, parameter);
+    for (const [key, parameter] of set.namedParameters())
+      await expectBank(fixture, "out/final", key, parameter);
     for (const [key, parameter] of model.classifier.namedParameters("classifier.")) {
       await expectFixture(fixture, `out/final/${key}`, parameter);
     }
@@ -192,16 +222,19 @@ for (const name of fixtureNames("peft_roberta_lora")) {
     model.classifier.setRequiresGrad(true);
     const set = new AdaptationSet(gpu, model, lora(fixture.json.peft), { stream: Stream.seed(1) });
     const keyOf = (prefix: string, name_: string): string => {
-      const [, layer, part, matrix] = /layer\.(\d+)\.attention\.self\.(\w+)\.lora\.lora_(A|B)\./.exec(name_) ?? [];
+      const [, layer, part, matrix] =
+        /layer\.(\d+)\.attention\.self\.(\w+)\.lora\.lora_(A|B)\./.exec(name_) ?? [];
       return `${prefix}/layer.${layer}.${part}.${matrix}`;
     };
-    for (const [key, parameter] of set.namedParameters()) parameter.write(Float32Array.from(fixture.floats(keyOf("p", key)).data));
+    for (const [key, parameter] of set.namedParameters())
+      parameter.write(Float32Array.from(fixture.floats(keyOf("p", key)).data));
     const logits = model.forward(inputOf(gpu, base, model.config));
     await expectFixture(fixture, "out/logits", logits);
     const loss = crossEntropy(logits, labelsOf());
     await expectFixture(fixture, "out/loss", loss);
     loss.backward();
-    for (const [key, parameter] of set.namedParameters()) await expectFixture(fixture, keyOf("pgrad", key), parameter.grad);
+    for (const [key, parameter] of set.namedParameters())
+      await expectFixture(fixture, keyOf("pgrad", key), parameter.grad);
     for (const [key, parameter] of model.classifier.namedParameters("classifier.")) {
       await expectFixture(fixture, `grad/${key}`, parameter.grad);
     }

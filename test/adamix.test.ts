@@ -4,6 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   crossEntropy,
+  type DrawSource,
   mul,
   Stream,
   sum,
@@ -19,13 +20,14 @@ import {
   adamixAdapter,
   adamixLora,
   givenRouter,
+  lora,
   type PeftMethod,
   twoPassLoss,
   uniformRouter,
 } from "../src/peft/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
-import { bytesOf, modelFamilies, scramble, tinyLabels } from "./peft.table.ts";
+import { attachTo, bytesOf, modelFamilies, scramble, tinyLabels } from "./peft.table.ts";
 
 const gpu = await testGpu();
 const golden = JSON.parse(readFileSync(new URL("golden/adamix_by_hand.json", import.meta.url), "utf8"));
@@ -37,8 +39,7 @@ const rows = (values: number[][]): Tensor =>
 const close = async (x: Tensor, expected: ArrayLike<number>, name: string): Promise<void> =>
   assertClose(await floats(x), expected, { atol: 2e-7, rtol: 5e-7, name });
 
-const [classification] = modelFamilies;
-if (!classification) throw new Error("no model families");
+const tiny = modelFamilies[0] as (typeof modelFamilies)[number];
 
 /** A set at bare sites, its parameters given by the ends of their names. */
 function setOn(sites: readonly Site[], method: PeftMethod, values: Record<string, unknown>): AdaptationSet {
@@ -244,7 +245,7 @@ const training = suite("AdaMix training steps");
 
 /** Real steps of two passes in one batch: routes, dropout, consistency, clipping and AdamW. */
 function trainer(seed: number) {
-  const { model, head, forward } = (classification as NonNullable<typeof classification>).build({
+  const { model, head, forward } = tiny.build({
     dropout: 0.1,
   });
   const stream = Stream.seed(seed);
@@ -318,6 +319,24 @@ training("both passes in one batch draw what two passes draw: logits bit for bit
   }
   assertBitEqual(Float32Array.from(one), both, "logits");
   assert.not.equal(one.slice(0, 9), one.slice(9));
+});
+
+training("LoRA's dropout acts where a draw is passed", async () => {
+  const model = tiny.build();
+  scramble(attachTo(model, lora({ rank: 3, dropout: 0.5 })));
+  const clock = tensor(gpu, Uint32Array.of(1, 0));
+  const source: DrawSource = { stream: Stream.seed(1).fold("forward"), clock, examples: 3 };
+  const still = await floats(model.forward());
+  assertBitEqual(await floats(model.forward()), still, "logits without a draw");
+  const shaken = await floats(model.forward({ draw: source }));
+  assert.not.equal([...shaken], [...still], "logits with a draw");
+  assertBitEqual(await floats(model.forward({ draw: source })), shaken, "logits with the same draw");
+  clock.write(Uint32Array.of(1, 1));
+  assert.not.equal(
+    [...(await floats(model.forward({ draw: source })))],
+    [...shaken],
+    "logits of the next step",
+  );
 });
 
 training.run();

@@ -25,7 +25,8 @@ for (const name of fixtureNames("model_roberta")) {
     const loss = crossEntropy(logits, tensor(gpu, Int32Array.from(fixture.ints("in/labels").data)));
     await expectFixture(fixture, "out/loss", loss);
     loss.backward();
-    for (const [key, parameter] of model.namedParameters()) await expectFixture(fixture, `grad/${key}`, parameter.grad);
+    for (const [key, parameter] of model.namedParameters())
+      await expectFixture(fixture, `grad/${key}`, parameter.grad);
     model.dispose();
   });
 
@@ -38,7 +39,8 @@ for (const name of fixtureNames("model_roberta")) {
     const loss = crossEntropy(logits, tensor(gpu, Int32Array.from(labels.data), labels.shape));
     await expectFixture(fixture, "out/mlm_loss", loss);
     loss.backward();
-    for (const [key, parameter] of model.namedParameters()) await expectFixture(fixture, `mlm_grad/${key}`, parameter.grad);
+    for (const [key, parameter] of model.namedParameters())
+      await expectFixture(fixture, `mlm_grad/${key}`, parameter.grad);
     model.dispose();
   });
 }

@@ -1,7 +1,7 @@
 // What every method owes on every model: one run of these tests for each row of test/peft.table.ts.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type DrawSource, type Parameter, Stream, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
+import { type Parameter, Stream, type Tensor, tidy } from "../src/autograd/index.ts";
 import { decodeSafetensors, encodeSafetensors, loadStateDict, readStateDict } from "../src/io/index.ts";
 import { AdamW } from "../src/optim/index.ts";
 import {
@@ -12,6 +12,7 @@ import {
   givenRouter,
   type LoraConfig,
   lora,
+  methodFromConfig,
   type PeftMethod,
   uniformRouter,
 } from "../src/peft/index.ts";
@@ -257,8 +258,7 @@ async function expectMean(merged: AdaptationSet, mixture: AdaptationSet): Promis
 }
 
 const configs = suite("settings of methods");
-const classification = modelFamilies[0];
-if (!classification) throw new Error("no model families");
+const classification = modelFamilies[0] as (typeof modelFamilies)[number];
 
 const refused: readonly [what: string, make: () => PeftMethod, message: RegExp][] = [
   [
@@ -313,6 +313,22 @@ for (const [what, method, message] of misplaced) {
     assertBitEqual(await logitsOf(model), base, "logits");
   });
 }
+
+for (const row of peftTable) {
+  configs(`${row.name}: saved as JSON and read back, the same method`, () => {
+    const { config, experts, targets } = row.make();
+    const back = methodFromConfig(JSON.parse(JSON.stringify(config)));
+    assert.equal([back.config, back.experts, back.targets], [config, experts, targets]);
+  });
+}
+
+configs("a saved method that does not exist is refused", () => {
+  for (const method of ["prefix", "toString", undefined])
+    assert.throws(
+      () => methodFromConfig({ method }),
+      /adapter_config: method .* is not one of adapter, lora/,
+    );
+});
 
 configs("sharing puts one module on one side", () => {
   assert.equal(expertsOf(4, "up"), { down: 4, up: 1 });
@@ -380,19 +396,5 @@ for (const init of ["distinct", "authors"] as const) {
     },
   );
 }
-
-starts("LoRA's dropout acts where a draw is passed", async () => {
-  const model = classification.build();
-  scramble(attachTo(model, lora({ rank: 3, dropout: 0.5 })));
-  const clock = tensor(gpu, Uint32Array.of(1, 0));
-  const source: DrawSource = { stream: Stream.seed(1).fold("forward"), clock, examples: 3 };
-  const still = await logitsOf(model);
-  assertBitEqual(await logitsOf(model), still, "logits without a draw");
-  const shaken = await floats(model.forward({ draw: source }));
-  assertDiffer(shaken, still, "logits with a draw");
-  assertBitEqual(await floats(model.forward({ draw: source })), shaken, "logits with the same draw");
-  clock.write(Uint32Array.of(1, 1));
-  assertDiffer(await floats(model.forward({ draw: source })), shaken, "logits of the next step");
-});
 
 starts.run();

@@ -1,6 +1,11 @@
 import type { Gpu } from "../src/array/index.ts";
-import { type Parameter, Tensor, tensor } from "../src/autograd/index.ts";
-import { type EncoderInput, parseRobertaConfig, type RobertaConfig, robertaPositions } from "../src/models/index.ts";
+import { type Parameter, type Tensor, tensor } from "../src/autograd/index.ts";
+import {
+  type EncoderInput,
+  parseRobertaConfig,
+  type RobertaConfig,
+  robertaPositions,
+} from "../src/models/index.ts";
 import { type Fixture, loadFixture, withinFixture } from "./fixtures.ts";
 
 export interface FixtureConfig {
@@ -20,7 +25,12 @@ export function robertaConfigOf(config: FixtureConfig): RobertaConfig {
 }
 
 /** in/* of a fixture on the device, the rows repeated `passes` times. */
-export function inputOf(gpu: Gpu, fixture: Fixture<unknown>, config: RobertaConfig, passes = 1): EncoderInput {
+export function inputOf(
+  gpu: Gpu,
+  fixture: Fixture<unknown>,
+  config: RobertaConfig,
+  passes = 1,
+): EncoderInput {
   const { shape, data } = fixture.ints("in/input_ids");
   const mask = fixture.ints("in/attention_mask").data;
   const rows = [shape[0] as number, shape[1] as number] as const;
@@ -39,11 +49,16 @@ export function inputOf(gpu: Gpu, fixture: Fixture<unknown>, config: RobertaConf
 
 /** Writes w/* into the parameters of a model that have those names. */
 export function loadWeights(base: Fixture<unknown>, parameters: ReadonlyMap<string, Parameter>): void {
-  for (const [name, parameter] of parameters) parameter.write(Float32Array.from(base.floats(`w/${name}`).data));
+  for (const [name, parameter] of parameters)
+    parameter.write(Float32Array.from(base.floats(`w/${name}`).data));
 }
 
 /** Compares a tensor with a fixture's value under the README's rule. */
-export async function expectFixture(fixture: Fixture<unknown>, key: string, actual: Tensor | null): Promise<void> {
+export async function expectFixture(
+  fixture: Fixture<unknown>,
+  key: string,
+  actual: Tensor | null,
+): Promise<void> {
   if (!actual) throw new Error(`${fixture.name} ${key}: nothing to compare`);
   const { data } = fixture.floats(key);
   withinFixture(await actual.data(), data, fixture.relerr(key), `${fixture.name} ${key}`);

@@ -122,6 +122,7 @@ export class Tensor implements GradientSink {
     if (dy && !this.#array.hasShape(dy.shape)) {
       throw new ShapeError(`backward: gradient ${showShape(dy.shape)}, expected ${showShape(this.shape)}`);
     }
+    if (dy && dy.gpu !== this.gpu) throw new GpuError("backward: the gradient is of another device");
     const node = this.#node;
     this.gpu.scope(
       () => runBackward(node, dy ? dy.array : this.gpu.view(this.gpu.ones(1), this.shape)),

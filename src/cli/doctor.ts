@@ -65,7 +65,9 @@ function tellAbsence(error: unknown, json: boolean): void {
   const message = error instanceof Error ? error.message : String(error);
   const [reason = "", ...install] = message.split("\n").map((line) => line.trimEnd().replace(/^ {2}/, ""));
   if (json) {
-    print(JSON.stringify({ passed: false, versions: versions(), system: system(), reason, install }, null, 2));
+    print(
+      JSON.stringify({ passed: false, versions: versions(), system: system(), reason, install }, null, 2),
+    );
   } else {
     print(`adamix ${versions().adamix} on ${system()}`);
     if (install.length > 0) print("what to install or to set so that one is found:");

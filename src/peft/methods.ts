@@ -12,7 +12,7 @@ export const METHODS = {
 /** The method of a saved config: the `config` of a PeftMethod, back from JSON. Values are checked by the method. */
 export function methodFromConfig(config: Readonly<Record<string, unknown>>): PeftMethod {
   const { method, ...settings } = config;
-  const make = METHODS[method as keyof typeof METHODS];
+  const make = Object.hasOwn(METHODS, String(method)) ? METHODS[method as keyof typeof METHODS] : null;
   if (!make)
     throw new ShapeError(
       `adapter_config: method ${JSON.stringify(method)} is not one of ${Object.keys(METHODS).join(", ")}`,

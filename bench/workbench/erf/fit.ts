@@ -32,7 +32,8 @@ function chebyshevPowers(f: (t: number) => number, from: number, to: number, deg
   // Newton's divided differences, expanded to powers.
   const d = xs.map(f);
   for (let j = 1; j < n; j++) {
-    for (let i = n - 1; i >= j; i--) d[i] = ((d[i] as number) - (d[i - 1] as number)) / ((xs[i] as number) - (xs[i - j] as number));
+    for (let i = n - 1; i >= j; i--)
+      d[i] = ((d[i] as number) - (d[i - 1] as number)) / ((xs[i] as number) - (xs[i - j] as number));
   }
   let powers = [d[n - 1] as number];
   for (let i = n - 2; i >= 0; i--) {
@@ -48,12 +49,24 @@ function chebyshevPowers(f: (t: number) => number, from: number, to: number, deg
 }
 
 const f32 = Math.fround;
-const horner = (powers: readonly number[], x: number): number => powers.reduceRight((sum, p) => f32(f32(sum * x) + f32(p)), 0);
+const horner = (powers: readonly number[], x: number): number =>
+  powers.reduceRight((sum, p) => f32(f32(sum * x) + f32(p)), 0);
 
-const small = chebyshevPowers((s) => (s < 1e-12 ? 2 / Math.sqrt(Math.PI) : erf(Math.sqrt(s)) / Math.sqrt(s)), 0, 1, 6);
+const small = chebyshevPowers(
+  (s) => (s < 1e-12 ? 2 / Math.sqrt(Math.PI) : erf(Math.sqrt(s)) / Math.sqrt(s)),
+  0,
+  1,
+  6,
+);
 const large = chebyshevPowers((x) => Math.log(erfc(x)), 1, 4, 7);
-console.log("P", small.map((p) => f32(p)));
-console.log("Q", large.map((p) => f32(p)));
+console.log(
+  "P",
+  small.map((p) => f32(p)),
+);
+console.log(
+  "Q",
+  large.map((p) => f32(p)),
+);
 let worst = 0;
 for (let i = 0; i <= 400_000; i++) {
   const x = f32(i / 100_000);
