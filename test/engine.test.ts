@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { Gpu, openGpu } from "../src/array/index.ts";
 import * as ad from "../src/autograd/index.ts";
 import { Parameter, Stream, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
-import { GpuError, grid1d, ShapeError, sizeClass } from "../src/gpu/index.ts";
+import { GpuError, ShapeError, sizeClass } from "../src/gpu/index.ts";
 import { accumulate, fill, zeros } from "../src/ops/index.ts";
 import { AdamW, clipGradNorm } from "../src/optim/index.ts";
 import { assertBitEqual } from "./compare.ts";
@@ -230,15 +230,6 @@ order("several reads at once, of tensors that are freed meanwhile, each get thei
     [3, 30],
     [4, 40],
   ]);
-});
-
-order("one-dimensional grids are folded where they are longer than a dimension may be", () => {
-  assert.equal(grid1d(0), [1, 1, 1]);
-  assert.equal(grid1d(65_535), [65_535, 1, 1]);
-  for (const groups of [65_536, 131_071, 10_000_019]) {
-    const [x, y, z] = grid1d(groups);
-    assert.ok(x <= 65_535 && y <= 65_535 && z === 1 && x * y >= groups && x * y < groups + y);
-  }
 });
 
 // --- chunks

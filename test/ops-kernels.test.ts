@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import type { GpuArray, TypedArray } from "../src/array/index.ts";
 import * as ad from "../src/autograd/index.ts";
 import { tensor, tidy } from "../src/autograd/index.ts";
+import { grid1d } from "../src/gpu/index.ts";
 import { accumulate, contiguous, copyInto, fill, markDrawn, zeros } from "../src/ops/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { bothKernels, gpu as openTestGpu } from "./device.ts";
@@ -68,6 +69,15 @@ test("fill and zeros write every element, and an empty array is none", async () 
   assert.equal([...(await taken(x))], new Array(9).fill(2));
   assert.equal([...(await taken(zeros(gpu, [2, 3])))], new Array(6).fill(0));
   assert.equal([...(await taken(zeros(gpu, [0, 3])))], []);
+});
+
+test("one-dimensional grids are folded where they are longer than a dimension may be", () => {
+  assert.equal(grid1d(0), [1, 1, 1]);
+  assert.equal(grid1d(65_535), [65_535, 1, 1]);
+  for (const groups of [65_536, 131_071, 10_000_019]) {
+    const [x, y, z] = grid1d(groups);
+    assert.ok(x <= 65_535 && y <= 65_535 && z === 1 && x * y >= groups && x * y < groups + y);
+  }
 });
 
 test("grids of more than 65,535 workgroups reach every element", async () => {

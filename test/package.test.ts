@@ -123,6 +123,18 @@ else {
 
 consumer.run();
 
+const documents = suite("documents");
+const texts = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"];
+
+for (const name of texts) {
+  documents(`${name} names files that exist`, () => {
+    const missing = namedFiles(name).filter((path) => !existsSync(join(root, path)));
+    assert.equal(missing, []);
+  });
+}
+
+documents.run();
+
 /** dist/ may be older than src/ where this file is run by itself. */
 function build(): void {
   const { status } = spawnSync(process.execPath, [join(root, ".ci", "setup.mjs")], { stdio: "inherit" });
@@ -172,6 +184,21 @@ function programOfReadme(): string {
   const program = /^```ts\n([\s\S]*?)^```$/m.exec(readFileSync(join(root, "README.md"), "utf8"))?.[1];
   if (!program) throw new Error("README.md: no ```ts block");
   return program;
+}
+
+/** Targets of links, and paths and tests in backquotes; patterns are left out. */
+function namedFiles(document: string): string[] {
+  const text = readFileSync(join(root, document), "utf8").replace(/^```[\s\S]*?^```/gm, "");
+  const links = [...text.matchAll(/\]\(([^):#]+)\)/g)].map((match) =>
+    join(dirname(document), match[1] as string),
+  );
+  const quoted = [...text.matchAll(/`((?:src|test|shaders|bench|examples|\.ci)\/[\w./-]+)`/g)];
+  const tests = [...text.matchAll(/`([\w-]+\.(?:test|table)\.ts)`/g)];
+  return [
+    ...links,
+    ...quoted.map((match) => match[1] as string),
+    ...tests.map((match) => `test/${match[1]}`),
+  ];
 }
 
 function filesUnder(name: string): string[] {

@@ -2,7 +2,7 @@ import type { Gpu } from "../array/index.ts";
 import { Stream } from "../autograd/index.ts";
 import { type Encoded, SENTIMENT_LABELS } from "../data/index.ts";
 import { countParameters } from "../nn/index.ts";
-import { AdaptationSet, fixedRouter, uniformRouter } from "../peft/index.ts";
+import { AdaptationSet, uniformRouter } from "../peft/index.ts";
 import { fileInfo, joinPath } from "../platform/index.ts";
 import {
   type ClassificationScores,
@@ -27,11 +27,10 @@ export interface DemoResult {
   readonly parameters: { readonly training: number; readonly merged: number; readonly head: number };
   readonly passes: number;
   readonly merged: ClassificationScores;
-  /** Mean accuracy of single routes, ensemble of them, first experts; null without a mixture. */
+  /** Mean accuracy of single routes, and their ensemble; null without a mixture. */
   readonly routes: {
     readonly random: number;
     readonly ensemble: ClassificationScores;
-    readonly fixed: number;
   } | null;
   readonly millisecondsPerStep: number;
   readonly savedBytes: number;
@@ -134,11 +133,9 @@ async function scoreRoutes(
 ): Promise<NonNullable<DemoResult["routes"]>> {
   const router = uniformRouter(Stream.seed(seed).fold("evaluation"));
   const runs = await predictRoutes(gpu, model, set, test, { router, count: ROUTES });
-  const [fixed] = await predictRoutes(gpu, model, set, test, { router: fixedRouter(0), count: 1 });
   const accuracies = runs.map((logits) => scoreLogits(logits, labels).accuracy);
   return {
     random: accuracies.reduce((sum, x) => sum + x, 0) / ROUTES,
     ensemble: scoreEnsemble(runs, labels),
-    fixed: scoreLogits(fixed as Float32Array, labels).accuracy,
   };
 }

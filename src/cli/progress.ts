@@ -1,4 +1,4 @@
-import { MultiBar, Presets, type SingleBar } from "cli-progress";
+import { Presets, SingleBar } from "cli-progress";
 import { duration, print } from "./report.ts";
 
 export interface Progress {
@@ -28,21 +28,33 @@ function lines(steps: number, every: number): Progress {
 }
 
 function bar(steps: number): Progress {
-  const bars = new MultiBar(
-    { format: "{bar} {value}/{total}  {text}", clearOnComplete: true, hideCursor: true, barsize: 24, fps: 5 },
-    Presets.shades_classic,
-  );
-  const own: SingleBar = bars.create(steps, 0, { text: "" });
+  const format = "{bar} {value}/{total}  {text}";
+  const own = new SingleBar({ format, clearOnComplete: true, barsize: 24, fps: 5 }, Presets.shades_classic);
+  let last = { step: 0, text: "" };
   let shownAt = 0;
+  const interrupted = () => {
+    own.stop(); // gives the terminal its line wrap back
+    process.exit(130);
+  };
+  process.once("SIGINT", interrupted);
+  own.start(steps, 0, last);
   return {
     update(step, remainingMs, text) {
       const now = performance.now();
       if (step !== steps && now - shownAt < 200) return;
       shownAt = now;
-      own.update(step, { text: `${text()}  ${duration(remainingMs)} left` });
+      last = { step, text: `${text()}  ${duration(remainingMs)} left` };
+      own.update(step, last);
     },
-    note: (line) => bars.log(`${line}\n`),
-    stop: () => bars.stop(),
+    note(line) {
+      own.stop(); // clears the bar's line
+      print(line);
+      own.start(steps, last.step, last);
+    },
+    stop() {
+      process.removeListener("SIGINT", interrupted);
+      own.stop();
+    },
   };
 }
 

@@ -108,9 +108,8 @@ function readTask({ task }: TaskSource, text: string, path: string, split: Split
 }
 
 function readOwn({ labels, columns }: TaskSource, text: string, path: string): LabelledText[] {
-  // Columns that are not given are absent, not undefined.
-  const given = JSON.parse(JSON.stringify(columns ?? {})) as NonNullable<TableOptions["columns"]>;
-  const options: TableOptions = { labels, file: path, columns: given };
+  const given = Object.entries(columns ?? {}).filter(([, column]) => column !== undefined);
+  const options: TableOptions = { labels, file: path, columns: Object.fromEntries(given) };
   return /\.jsonl(\.gz)?$/.test(path) ? readJsonl(text, options) : readTsv(text, options);
 }
 

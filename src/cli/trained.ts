@@ -47,7 +47,8 @@ export function openSaved(
   { part, model }: { readonly part: "merged" | "checkpoint"; readonly model: string | undefined },
 ): SavedClassifier {
   const folder = findAdapter(absolutePath(path), part);
-  const read = provenance.safeParse(readAdapterConfig(folder));
+  const config = readAdapterConfig(folder);
+  const read = provenance.safeParse(config);
   if (!read.success) throw new Error(`${folder}/${CONFIG}: ${describeIssues(read.error.issues, undefined)}`);
   const said = read.data;
   const source = openEncoder(model ?? said.base);
@@ -57,7 +58,7 @@ export function openSaved(
     source,
     maxLength: lengthFor(source.config, said.maxLength ?? null),
     task: { task, labels, seed, data: said.data ?? undefined, columns: said.columns ?? undefined },
-    method: said.method ?? "adapter",
+    method: said.method ?? String(config.peft?.method ?? "head"),
     split: said.split,
     overrides: said.overrides as Partial<RobertaConfig>, // written by train, from a checked config
     pretrained: said.pretrained,

@@ -47,7 +47,8 @@ function systemDriver(family: string, release: string): string[] {
   if (/debian/.test(family) && /^VERSION_ID="?12/m.test(release)) {
     return [
       "Debian 12's own Mesa is too old; take it from backports:",
-      "  echo 'deb http://deb.debian.org/debian bookworm-backports main' > /etc/apt/sources.list.d/backports.list",
+      "  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | head -n 1)",
+      '  echo "deb $mirror bookworm-backports main" > /etc/apt/sources.list.d/backports.list',
       "  apt-get update && apt-get install -t bookworm-backports mesa-vulkan-drivers libvulkan1",
     ];
   }
