@@ -175,7 +175,7 @@ async function compile(): Promise<void> {
     await run(process.execPath, [compiler, "-p", folder], { cwd: folder, timeout: 3 * MINUTE_MS });
   } catch (error) {
     const { stdout = "", message } = error as { stdout?: string; message: string };
-    throw new Error(`tsc: ${stdout.trim().split("\n").slice(0, 10).join("\n") || message}`);
+    throw new Error(`tsc: ${stdout.trim().split("\n").slice(0, 3).join("\n") || message}`);
   }
 }
 

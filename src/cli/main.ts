@@ -44,7 +44,7 @@ function addTrain(root: Command): void {
     )
     .argument("[config]", "YAML file; config.json of a run is one too");
   addTrainFlags(command)
-    .option("--log-every <n>", "steps between printed lines where there is no terminal", wholeNumber)
+    .option("--log-every <n>", "steps between printed lines where there is no terminal", count)
     .addOption(deviceOption())
     .action(async (file: string | undefined, options) => {
       const { train } = await import("./train.ts");
@@ -68,8 +68,8 @@ function addEvaluate(root: Command): void {
         .choices(["merged", "random", "fixed", "ensemble"])
         .default("merged"),
     )
-    .option("--routes <n>", "sampled routes of random and ensemble", wholeNumber, 4)
-    .option("--limit <n>", "score the first n examples", wholeNumber)
+    .option("--routes <n>", "sampled routes of random and ensemble", count, 4)
+    .option("--limit <n>", "score the first n examples", count)
     .option("--model <folder>", "the encoder, where it has moved")
     .addOption(deviceOption())
     .action(async (path: string, options) => {
@@ -105,19 +105,19 @@ function addPretrain(root: Command): void {
       "--column <name>",
       "column of tab-separated files: its name, or its index where there is no header",
     )
-    .option("--vocab <n>", "size of the vocabulary", wholeNumber)
-    .option("--hidden <n>", "channels", wholeNumber)
-    .option("--layers <n>", "layers", wholeNumber)
-    .option("--heads <n>", "attention heads", wholeNumber)
-    .option("--ff <n>", "channels inside the feed-forward part", wholeNumber)
-    .option("--max-length <n>", "longest sequence, in tokens", wholeNumber)
-    .option("--steps <n>", "optimiser steps", wholeNumber)
-    .option("--batch <n>", "lines of a step", wholeNumber)
+    .option("--vocab <n>", "size of the vocabulary", count)
+    .option("--hidden <n>", "channels", count)
+    .option("--layers <n>", "layers", count)
+    .option("--heads <n>", "attention heads", count)
+    .option("--ff <n>", "channels inside the feed-forward part", count)
+    .option("--max-length <n>", "longest sequence, in tokens", count)
+    .option("--steps <n>", "optimiser steps", count)
+    .option("--batch <n>", "lines of a step", count)
     .option("--lr <rate>", "peak learning rate", anyNumber)
-    .option("--warmup <n>", "steps of warm-up", wholeNumber)
+    .option("--warmup <n>", "steps of warm-up", countOrNone)
     .option("--weight-decay <x>", "weight decay", anyNumber)
-    .option("--spectral-lines <n>", "lines that word embeddings start from; 0: random start", wholeNumber)
-    .option("--seed <n>", "seed", wholeNumber)
+    .option("--spectral-lines <n>", "lines that word embeddings start from; 0: random start", countOrNone)
+    .option("--seed <n>", "seed", countOrNone)
     .option("--force", "replace a model that is already there", false)
     .addOption(deviceOption())
     .action(async (sources: string[], options) => {
@@ -154,8 +154,8 @@ function addDemo(root: Command): void {
     .command("demo")
     .summary("the embedded demonstration")
     .description("Fine-tunes the embedded encoder with every method and compares them, over seeds.")
-    .option("--seeds <n>", "seeds", wholeNumber, 3)
-    .option("--steps <n>", "optimiser steps of a run", wholeNumber)
+    .option("--seeds <n>", "seeds", count, 3)
+    .option("--steps <n>", "optimiser steps of a run", count)
     .option("--out <folder>", "folder of the runs and the report", "runs/demo")
     .addOption(deviceOption())
     .action(async (options) => {
@@ -183,7 +183,14 @@ function deviceOption(): Option {
   return new Option("--device <name>", `adapter: ${DEVICE}`);
 }
 
-function wholeNumber(text: string): number {
+/** A whole number of 1 or more. */
+function count(text: string): number {
+  if (!/^0*[1-9]\d*$/.test(text)) throw new InvalidArgumentError("Expected a whole number of 1 or more.");
+  return Number(text);
+}
+
+/** A whole number of 0 or more. */
+function countOrNone(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError("Expected a whole number.");
   return Number(text);
 }

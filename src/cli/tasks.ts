@@ -86,7 +86,9 @@ export async function readExamples(source: TaskSource, split: Split): Promise<La
     return split === "train" ? demoTrainingSentences(source.seed) : demoHeldOutSentences(split);
   const path = source.data?.[split];
   if (!path)
-    throw new Error(`data: task ${source.task} is given no ${split} file; name one with data.${split}`);
+    throw new Error(
+      `data: task ${source.task} is given no ${split} file; name one with data.${split}, or --data`,
+    );
   const text = await readTextFile(path);
   const examples = source.task === "text" ? readOwn(source, text, path) : readTask(source, text, path, split);
   if (examples.length === 0) throw new Error(`data: ${path} has no examples`);

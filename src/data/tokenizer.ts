@@ -5,7 +5,7 @@
  * `@huggingface/tokenizers`; special tokens, truncation and the cache of words are done here.
  */
 
-import { Tokenizer as Library } from "@huggingface/tokenizers";
+import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { BYTE_CHARACTERS } from "./bytes.ts";
 import { type Assembled, assemble, plainTemplate, robertaTemplate, type Template } from "./template.ts";
 import { parseMerges, parseVocab, type Vocab } from "./tokenizer-files.ts";
@@ -60,6 +60,15 @@ export interface BpeTokenizerOptions {
   readonly specials?: SpecialNames;
 }
 
+/** What is used of the library. Named here: the declarations of the package do not resolve under `nodenext`. */
+export interface Library {
+  encode(text: string, options: { readonly add_special_tokens: boolean }): { readonly ids: number[] };
+  decode(
+    ids: number[],
+    options: { readonly skip_special_tokens: boolean; readonly clean_up_tokenization_spaces: boolean },
+  ): string;
+}
+
 /** A tokenizer's parts, once its files are read and checked. */
 export interface TokenizerParts {
   readonly library: Library;
@@ -96,7 +105,7 @@ export function bpeTokenizer(
   const special = specialIds(vocab, names, "vocab.json");
   checkBytes(vocab, special.unkId !== null, "vocab.json");
   const added = addedTokens(vocab, names);
-  const library = new Library(
+  const library = new HuggingFaceTokenizer(
     {
       added_tokens: added.map((token) => ({ ...token, special: true })),
       normalizer: null,
