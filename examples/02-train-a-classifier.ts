@@ -83,6 +83,7 @@ for (let i = 0; i < test.labels.length; i++) {
 console.log("accuracy on new points", (hits / test.labels.length).toFixed(2));
 
 await gpu.device.close();
+
 // Prints:
 // parameters 1251
 // step 0 loss 1.095

@@ -90,6 +90,7 @@ const hits = test.filter(
 console.log("accuracy of the merged adapter on new sequences", (hits.length / test.length).toFixed(2));
 
 await gpu.device.close();
+
 // Prints:
 // frozen 19424 head 1122
 // experts { down: 4, up: 1 } trained 1376

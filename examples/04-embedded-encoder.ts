@@ -75,13 +75,14 @@ console.log(
 );
 
 await gpu.device.close();
+
 // Prints:
 // trained beside the head 7680
 // step 1 loss 1.10
-// step 21 loss 0.29
-// step 41 loss 1.19
-// accuracy of a random route 0.61
-// accuracy merged 0.64
+// step 21 loss 0.19
+// step 41 loss 0.70
+// accuracy of a random route 0.87
+// accuracy merged 0.86
 // merged parameters 3072
 // "we did not like the soup ." is negative
 // the loaded adapter gives the same logits: true

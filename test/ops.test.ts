@@ -41,6 +41,7 @@ for (const row of table) {
     if (!row.variants) rows(`${row.op.name}, ${c.name}`, () => compare(gpu, row, c));
     else {
       rows(`${row.op.name}, ${c.name}, kernels for software`, () => compare(variants.software, row, c));
+      if (c.kernels) continue;
       rows(`${row.op.name}, ${c.name}, kernels for GPUs`, () => compare(variants.hardware, row, c));
     }
   }

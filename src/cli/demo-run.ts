@@ -115,7 +115,6 @@ function settingsOf({ name, method, lr, steps, pretrained }: DemoMethod, seed: n
       steps,
       batchSize: BATCH,
       lr,
-      warmupSteps: Math.ceil(0.06 * steps),
       seed,
       clipNorm: 1,
       optimiser: { weightDecay: 0.01, undrawn: "skip" as const },

@@ -18,7 +18,8 @@ export interface FineTuneOptions {
   readonly steps: number;
   readonly batchSize: number;
   readonly lr: number;
-  readonly warmupSteps: number;
+  /** Default: 6% of the steps, as in the paper's presets. */
+  readonly warmupSteps?: number;
   readonly seed: number;
   readonly optimiser?: Omit<AdamWOptions, "lr">;
   /** Global gradient norm; null: no clipping. Default 1. */
@@ -75,7 +76,8 @@ export async function fineTune(
   const passes = options.passes ?? (set?.isMixture ? 2 : 1);
   const parameters = trainable(model, set);
   const optimiser = new AdamW(parameters, options.optimiser);
-  const lrOf = linearSchedule({ lr: options.lr, warmupSteps: options.warmupSteps, totalSteps: steps });
+  const warmupSteps = options.warmupSteps ?? Math.ceil(0.06 * steps);
+  const lrOf = linearSchedule({ lr: options.lr, warmupSteps, totalSteps: steps });
   const order = epochs({ n: train.length, batchSize, seed });
   const stream = Stream.seed(seed);
   const router = options.router ?? uniformRouter(stream);

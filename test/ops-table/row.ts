@@ -17,6 +17,8 @@ export interface Case {
   readonly backward?: Bound;
   /** false: only the forward pass is compared (overflow, kinks, or too large for central differences). */
   readonly gradient?: false;
+  /** Runs with the kernels for software adapters only: tens of thousands of barriers take half a minute on one of them. */
+  readonly kernels?: "software";
 }
 
 export interface Refusal {
