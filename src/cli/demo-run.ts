@@ -44,7 +44,7 @@ export interface DemoData {
 }
 
 const BATCH = 8;
-/** Lengths are padded to a multiple of this: sentences are short, so eight would cost a tenth more. */
+/** Training lengths are padded to a multiple of this: sentences are short, so eight would cost a tenth more. */
 const MULTIPLE = 4;
 const ROUTES = 4;
 const LABELS = [...SENTIMENT_LABELS];
@@ -71,9 +71,7 @@ export async function demoRun(
   });
   const labels = test.map(({ label }) => label as number);
   const view = new MergedView(model, set);
-  const scores = await view.use(async () =>
-    scoreLogits(await predict(gpu, model, test, { multiple: MULTIPLE }), labels),
-  );
+  const scores = await view.use(async () => scoreLogits(await predict(gpu, model, test), labels));
   const routes = set?.isMixture ? await scoreRoutes(gpu, model, set, test, labels, seed) : null;
   const provenance = {
     base: EMBEDDED,
@@ -136,7 +134,7 @@ async function scoreRoutes(
   seed: number,
 ): Promise<NonNullable<DemoResult["routes"]>> {
   const router = uniformRouter(Stream.seed(seed).fold("evaluation"));
-  const runs = await predictRoutes(gpu, model, set, test, { router, count: ROUTES, multiple: MULTIPLE });
+  const runs = await predictRoutes(gpu, model, set, test, { router, count: ROUTES });
   const accuracies = runs.map((logits) => scoreLogits(logits, labels).accuracy);
   return {
     random: accuracies.reduce((sum, x) => sum + x, 0) / ROUTES,

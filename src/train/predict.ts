@@ -7,7 +7,7 @@ import { BatchSlots } from "./batch-slots.ts";
 
 export interface PredictOptions {
   readonly batchSize?: number;
-  /** Lengths are padded to a multiple of this. */
+  /** Lengths are padded to a multiple of this. Default 4. */
   readonly multiple?: number;
   /** Called before each batch: draws routes. */
   readonly beforeBatch?: (batch: number) => void;
@@ -18,7 +18,7 @@ export async function predict(
   gpu: Gpu,
   model: RobertaForSequenceClassification,
   examples: readonly Encoded[],
-  { batchSize = 64, multiple = 8, beforeBatch }: PredictOptions = {},
+  { batchSize = 64, multiple = 4, beforeBatch }: PredictOptions = {},
 ): Promise<Float32Array> {
   const { config } = model;
   const classes = config.num_labels;
