@@ -150,7 +150,9 @@ async function report(
   meter: Meter,
   onStep: FineTuneOptions["onStep"],
 ): Promise<void> {
-  const values = { loss: await loss.item(), consistency: consistency ? await consistency.item() : null };
+  // Both reads start now, before the next step is recorded: neither waits for it.
+  const [lossValue, term] = await Promise.all([loss.item(), consistency ? consistency.item() : null]);
+  const values = { loss: lossValue, consistency: term };
   loss.dispose();
   consistency?.dispose();
   if (!Number.isFinite(values.loss)) {
