@@ -80,6 +80,15 @@ config("mistakes are told with the key, the value and what is near", () => {
   assert.match(told("task=sst2", "method=lora", "model=embedded"), /data is missing/);
   assert.match(told("task=text", "method=lora", "model=embedded"), /labels is missing/);
   assert.match(told("task=sentiment", "method=head", "consistency.weight=1"), /head has one pass/);
+  assert.match(told("task=stsb", "method=lora"), /stsb is a regression/);
+  assert.match(told("task=sentiment", "method=lora", "peft.experts=4"), "lora has no experts; it has rank");
+  assert.match(told(...base, "training.lr=fast"), 'training.lr is "fast", expected a number');
+  const broken = join(folder, "broken.yaml");
+  writeFileSync(broken, "task: [sentiment\n");
+  assert.match(
+    message(() => readConfig(broken, [])),
+    /broken\.yaml: .* at line \d/,
+  );
   assert.match(
     message(() => parseSet("lr")),
     /expected key=value/,
