@@ -10,7 +10,7 @@ const SEED = 77;
 const STEP = 5;
 
 /** The clock [seed, step] of a device, kept for all cases. */
-function draw(gpu: Gpu, rest: Omit<Draw, "clock">): Draw {
+export function draw(gpu: Gpu, rest: Omit<Draw, "clock">): Draw {
   const clock = clocks.get(gpu) ?? gpu.from(new Uint32Array([SEED, STEP]));
   clocks.set(gpu, clock);
   return { clock, ...rest };
@@ -21,7 +21,7 @@ function kept(size: number, p: number, word: (i: number) => number): number[] {
   return Array.from({ length: size }, (_, i) => (word(i) >= p * 2 ** 32 ? 1 : 0));
 }
 
-const dropped = { stream: 1234, examples: 2, firstExample: 3, firstPass: 1 };
+export const dropped = { stream: 1234, examples: 2, firstExample: 3, firstPass: 1 };
 
 const drawn = new Map<string, readonly number[]>();
 

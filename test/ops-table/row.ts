@@ -153,8 +153,8 @@ export function sizeOf(shape: readonly number[]): number {
   return size;
 }
 
-/** mulberry32. */
-function generator(seed: number): () => number {
+/** Numbers of 0..1 by mulberry32. */
+export function generator(seed: number): () => number {
   let state = (seed * 0x9e3779b9) >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
