@@ -36,7 +36,8 @@ function compare({ name, reference, correct }: Subject, c: Case): void {
   const attrs = attributesOf(gpu, c);
   const y = reference(c.inputs, attrs, c.inputs);
   const dy = normal(y.shape, 7);
-  const actual = R.derivatives[name]?.(dy, c.inputs, y, attrs) ?? [];
+  const actual = R.derivatives[name]?.(dy, c.inputs, y, attrs);
+  if (!actual) return; // no formula for these attributes: differences take its place
   const positions = floatPositions(c.inputs);
   const inputs = positions.map((i) => floats(c.inputs, i));
   const numerical = R.numericalGradient(

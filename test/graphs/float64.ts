@@ -115,8 +115,8 @@ function pullThrough(
   y: R.RefTensor,
   attrs: Attributes,
 ): readonly (R.RefTensor | null)[] {
-  const formula = R.derivatives[name];
-  if (formula) return formula(dy, inputs, y, attrs);
+  const gradients = R.derivatives[name]?.(dy, inputs, y, attrs);
+  if (gradients) return gradients;
   const positions = floatPositions(inputs);
   const numerical = R.numericalGradient(
     (...moved) => {
@@ -183,11 +183,8 @@ function gradientMagnitudes(
   );
   const y = of(positive, attrs);
   const positiveDy = R.map(dy, Math.abs);
-  const formula = R.derivatives[name];
-  const subject = { name, reference: (x: readonly Value[]) => of(x, attrs) };
-  const gradients = formula
-    ? formula(positiveDy, positive, y, attrs)
-    : pullThrough(subject, positiveDy, positive, y, attrs);
+  const absolute = { name, reference: (x: readonly Value[]) => of(x, attrs) };
+  const gradients = pullThrough(absolute, positiveDy, positive, y, attrs);
   return gradients.map((g) => g && R.map(g, Math.abs));
 }
 

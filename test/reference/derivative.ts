@@ -3,13 +3,16 @@ import { at, indexMap, type RefIndices, type RefTensor, ref } from "./tensor.ts"
 /** What a reference is called with: floats, whole numbers, or an optional input that is absent. */
 export type RefInput = RefTensor | RefIndices | null;
 
-/** Gradients of the inputs of an op, null for those that hold no floats: from dy, the inputs, its value and attributes. */
+/**
+ * Gradients of the inputs of an op, null for those that hold no floats: from dy, the inputs, its value and attributes.
+ * null instead of them: no formula for these attributes.
+ */
 export type Derivative = (
   dy: RefTensor,
   inputs: readonly RefInput[],
   y: RefTensor,
   attrs: Readonly<Record<string, unknown>>,
-) => readonly (RefTensor | null)[];
+) => readonly (RefTensor | null)[] | null;
 
 /** Input `i` as floats. */
 export function floatsAt(inputs: readonly RefInput[], i: number): RefTensor {

@@ -2,11 +2,12 @@
 // differences of its reference.
 import { zip } from "./binary.ts";
 import { type Derivative, floatsAt, sumTo } from "./derivative.ts";
+import { attentionDerivative } from "./derivatives-attention.ts";
 import { pointwiseDerivatives } from "./derivatives-pointwise.ts";
 import { viewDerivatives } from "./derivatives-views.ts";
 import { permute, reshape } from "./layout.ts";
 import { matmul } from "./matmul.ts";
-import { softmax } from "./normalise.ts";
+import { logSoftmax, softmax } from "./normalise.ts";
 import { map } from "./pointwise.ts";
 import { mean, sum, variance } from "./reduce.ts";
 import { at, lengthOf, type RefTensor, ref, sizeOf } from "./tensor.ts";
@@ -117,6 +118,47 @@ const crossEntropyDerivative: Derivative = (dy, inputs, _y, attrs) => {
   ];
 };
 
+/** Each group of rows through its own expert: dx = scale dy W, dW = scale dyᵀ x, db = Σ dy, added up by expert. */
+const bankLinearDerivative: Derivative = (dy, inputs, _y, { scale: factor = 1 }) => {
+  const [x, weight] = [floatsAt(inputs, 0), floatsAt(inputs, 1)];
+  const route = inputs[3]?.data ?? [];
+  const scale = Math.fround(Number(factor));
+  const [M = 0, O = 0, I = 0] = weight.shape;
+  const rows = sizeOf(x.shape.slice(0, -1));
+  const [dx, dw, db] = [ref(x.shape), ref(weight.shape), ref([M, O])];
+  for (let r = 0; r < rows; r++) {
+    const expert = at(route, Math.floor((r * route.length) / rows));
+    for (let o = 0; o < O; o++) {
+      const g = at(dy.data, r * O + o);
+      db.data[expert * O + o] = at(db.data, expert * O + o) + g;
+      for (let i = 0; i < I; i++) {
+        const w = (expert * O + o) * I + i;
+        dx.data[r * I + i] = at(dx.data, r * I + i) + scale * g * at(weight.data, w);
+        dw.data[w] = at(dw.data, w) + scale * g * at(x.data, r * I + i);
+      }
+    }
+  }
+  return [dx, dw, inputs[2] ? db : null, null];
+};
+
+/** ½ (p - q) / rows, and with full gradients also ½ p (log p - log q - KL(p ‖ q)) / rows; the same for q. */
+const symmetricKlDerivative: Derivative = (dy, inputs, _y, { gradient }) => {
+  const side = (own: RefTensor, other: RefTensor): RefTensor => {
+    const V = lengthOf(own.shape, -1);
+    const rows = own.data.length / V;
+    const [p, q] = [softmax(own), softmax(other)];
+    const logs = zip(logSoftmax(own), logSoftmax(other), (a, b) => a - b);
+    const kl = rowSums(multiply(p, logs));
+    const data = p.data.map((share, i) => {
+      const full = gradient === "full" ? share * (at(logs.data, i) - at(kl.data, Math.floor(i / V))) : 0;
+      return (0.5 * at(dy.data, 0) * (share - at(q.data, i) + full)) / rows;
+    });
+    return ref(own.shape, data);
+  };
+  const [a, b] = [floatsAt(inputs, 0), floatsAt(inputs, 1)];
+  return [side(a, b), side(b, a)];
+};
+
 /** By the name of the op or composed function. */
 export const derivatives: Readonly<Record<string, Derivative>> = {
   ...pointwiseDerivatives,
@@ -128,4 +170,7 @@ export const derivatives: Readonly<Record<string, Derivative>> = {
   layerNorm: layerNormDerivative,
   embedding: embeddingDerivative,
   crossEntropy: crossEntropyDerivative,
+  symmetricKl: symmetricKlDerivative,
+  bankLinear: bankLinearDerivative,
+  attention: attentionDerivative,
 };
