@@ -4,6 +4,7 @@ export {
   add,
   attention,
   bankLinear,
+  cast,
   clamp,
   concat,
   crossEntropy,

@@ -3,6 +3,7 @@ export {
   add,
   attention,
   bankLinear,
+  cast,
   clamp,
   concat,
   contiguous,
@@ -46,4 +47,4 @@ export {
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { keep, noGrad, tidy } from "./scope.ts";
-export { type Axes, apply, Tensor, tensor, zerosTensor } from "./tensor.ts";
+export { type Axes, apply, Tensor, tensor, type Values, zerosTensor } from "./tensor.ts";
