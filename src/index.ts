@@ -3,6 +3,7 @@ export {
   abs,
   add,
   attention,
+  autocast,
   bankLinear,
   cast,
   clamp,

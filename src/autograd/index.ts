@@ -1,3 +1,4 @@
+export { autocast } from "./autocast.ts";
 export {
   abs,
   add,
