@@ -101,7 +101,10 @@ function refusesTypes({ op, cases }: Pick<Row, "op" | "cases">): void {
     const [given, expected] = isFloat(value) ? ["i32", "f32"] : ["f32", "i32"];
     const error = thrown(() => apply(op, tensors, attrs));
     assert.instance(error, ShapeError);
-    assert.is(error.message, `${op.name}: input ${wrong} is ${given}, expected ${expected}`);
+    assert.is(
+      error.message,
+      `${op.name}: input ${wrong} is ${given}, expected ${expected}; cast it with to("${expected}")`,
+    );
     for (const tensor of tensors) tensor?.dispose();
   });
   assert.is(gpu.device.statistics().dispatches, dispatches, "nothing is recorded");

@@ -1,3 +1,4 @@
+import type { DType } from "../../src/array/index.ts";
 import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
@@ -25,6 +26,24 @@ const reshape = row(ops.reshape, {
     { shapes: [[3, 4]], attrs: { shape: [-1, 5] }, message: /does not fill \[-1, 5\]/ },
     { shapes: [[3, 4]], attrs: { shape: [-1, -1] }, message: /does not fill \[-1, -1\]/ },
   ],
+});
+
+// Roundings have no central differences: test/dtypes.test.ts has their values and gradients.
+const cast = row(ops.cast, {
+  call: ([x], { to }) => ad.cast(given(x), to as DType),
+  reference: (inputs, { to }) =>
+    R.map(floats(inputs, 0), (v) => (to === "i32" ? Math.trunc(v) : to === "bool" ? Number(v !== 0) : v)),
+  cases: [
+    { name: "[3, 5, 7] to f32", inputs: [normal([3, 5, 7], 1)], attrs: { to: "f32" } },
+    {
+      name: "[3, 5, 7] to i32",
+      inputs: [normal([3, 5, 7], 2, { std: 9 })],
+      attrs: { to: "i32" },
+      gradient: false,
+    },
+    { name: "[3] to bool", inputs: [R.ref([3], [0, -0, 1e-38])], attrs: { to: "bool" }, gradient: false },
+  ],
+  ...moved,
 });
 
 const permute = row(ops.permute, {
@@ -215,4 +234,4 @@ const sum = row(ops.sum, {
 });
 
 /** Rows of ops that move elements, and of the sum over dimensions. */
-export const views: readonly Row[] = [reshape, permute, expand, slice, concat, sum];
+export const views: readonly Row[] = [cast, reshape, permute, expand, slice, concat, sum];
