@@ -13,6 +13,7 @@ import { shapeClasses } from "./ops-table/classes.ts";
 import { composed } from "./ops-table/composed.ts";
 import { record } from "./ops-table/evaluate.ts";
 import { compareGrid } from "./ops-table/grid.ts";
+import { compareHalves } from "./ops-table/halves.ts";
 import { attributesOf, type Subject, subjectOf } from "./ops-table/subject.ts";
 import { watchKernels } from "./pipelines.ts";
 import { summary } from "./summary.ts";
@@ -49,6 +50,12 @@ for (const { subject, devices } of subjects) {
     // The kernels without barriers: 65,536 barriers take half a minute on a software adapter.
     const device = subject.variants ? variants.software : gpu;
     classes(`${subject.name}, more than 65,535 workgroups`, () => compareGrid(device, subject));
+  }
+  const small = cases.find(({ shapeClass }) => shapeClass === "primes") ?? subject.cases[0];
+  for (const dtype of subject.halves === false ? [] : (["f16", "bf16"] as const)) {
+    if (!small) break;
+    found.add(dtype);
+    classes(`${subject.name} in ${dtype}`, () => compareHalves(gpu, subject, small, dtype));
   }
   classes(`${subject.name} compiles nothing for other sizes`, () => {
     const most = (subject.pipelines ?? PIPELINES) * devices.length;

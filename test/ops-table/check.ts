@@ -23,7 +23,7 @@ interface Expected {
 
 const known = new WeakMap<Subject, Map<Case, Expected>>();
 
-function expectedOf(subject: Subject, c: Case, attrs: Attributes): Expected {
+export function expectedOf(subject: Subject, c: Case, attrs: Attributes): Expected {
   const ofSubject = known.get(subject) ?? new Map<Case, Expected>();
   known.set(subject, ofSubject);
   let expected = ofSubject.get(c);

@@ -1,5 +1,5 @@
 // Runs one op (or composed function) on a device, forward and backward, on inputs laid out in several ways.
-import type { Gpu, TypedArray } from "../../src/array/index.ts";
+import type { Gpu, HalfType, TypedArray } from "../../src/array/index.ts";
 import { Tensor } from "../../src/autograd/index.ts";
 import { sizeClass } from "../../src/gpu/index.ts";
 import { fill } from "../../src/ops/index.ts";
@@ -31,11 +31,24 @@ export interface Request {
   readonly needs?: readonly boolean[];
   /** Default: row-major without gaps. */
   readonly layout?: MemoryLayout;
+  /** Stores inputs that hold floats in 16 bits. */
+  readonly half?: HalfType;
 }
 
 export async function evaluate(gpu: Gpu, request: Request): Promise<Outcome> {
-  const { run, inputs, attrs, dy, needs = inputs.map((x) => isFloat(x ?? undefined)), layout } = request;
-  const tensors = inputs.map((value) => value && tensorOf(gpu, value, layout));
+  const {
+    run,
+    inputs,
+    attrs,
+    dy,
+    needs = inputs.map((x) => isFloat(x ?? undefined)),
+    layout,
+    half,
+  } = request;
+  const tensors = inputs.map((value) => {
+    if (!value) return null;
+    return half ? plainTensor(gpu, value, half) : tensorOf(gpu, value, layout);
+  });
   tensors.forEach((tensor, i) => {
     if (tensor && dy && needs[i]) tensor.requiresGrad = true;
   });
@@ -78,8 +91,9 @@ function tensorOf(gpu: Gpu, value: NonNullable<Value>, layout: MemoryLayout | un
   return viewOf(gpu, value, start, strides, Math.max(sizeOf(around), start) + 1);
 }
 
-export function plainTensor(gpu: Gpu, { shape, data }: NonNullable<Value>): Tensor {
-  return new Tensor(gpu, gpu.from(hostArray(data), shape));
+export function plainTensor(gpu: Gpu, value: NonNullable<Value>, half?: HalfType): Tensor {
+  const data = hostArray(value.data);
+  return new Tensor(gpu, gpu.from(data, value.shape, half && isFloat(value) ? half : undefined));
 }
 
 /** The elements at `start` and `strides` of a memory whose other elements hold 77. */

@@ -60,6 +60,8 @@ export interface Expectations {
   readonly without?: readonly ShapeClass[];
   /** Elements that one workgroup takes in the forward kernel: the row is also run with more than 65,535 of them. */
   readonly workgroup?: "row" | 64 | 256;
+  /** false: inputs cannot be f16 or bf16, with the reason in a comment. */
+  readonly halves?: false;
   /** Dimensions of the main input that are constants of a kernel: other lengths of them compile. */
   readonly constants?: readonly number[];
   /** The most kernels that the op uses over all its classes, of both variants. Default: 12. */
