@@ -4,6 +4,9 @@ export {
   add,
   attention,
   bankLinear,
+  CapturedStep,
+  type CaptureOptions,
+  capture,
   cast,
   clamp,
   concat,
@@ -53,5 +56,5 @@ export {
   tidy,
   transpose,
 } from "./autograd/index.ts";
-export { Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
+export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";

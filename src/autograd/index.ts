@@ -1,3 +1,4 @@
+export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
 export {
   abs,
   add,
