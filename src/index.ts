@@ -3,6 +3,7 @@ export {
   abs,
   add,
   attention,
+  autocast,
   bankLinear,
   CapturedStep,
   type CaptureOptions,

@@ -1,4 +1,5 @@
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
+export { autocast } from "./autocast.ts";
 export {
   abs,
   add,

@@ -13,6 +13,7 @@ import {
 } from "../array/index.ts";
 import { GpuError, ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
+import { autocastInputs } from "./autocast.ts";
 import { isRecording, TENSOR, tidy, track, untrack } from "./scope.ts";
 import { addGradient, type GradientSink, Node, ownGradient, runBackward } from "./tape.ts";
 
@@ -297,12 +298,13 @@ export function zerosTensor(gpu: Gpu, shape: Shape): Tensor {
  */
 export function apply<I extends ops.Inputs, A, S extends ops.Saved>(
   op: ops.Op<I, A, S>,
-  inputs: readonly (Tensor | null)[],
+  operands: readonly (Tensor | null)[],
   attrs: A,
 ): Tensor {
-  const gpu = gpuOf(op.name, inputs);
+  const gpu = gpuOf(op.name, operands);
   // The types tie inputs to the op where it is declared; here they are only a list.
   const anyOp = op as unknown as ops.AnyOp;
+  const inputs = autocastInputs(anyOp, operands);
   const given = inputs.map((x) => x?.array ?? null);
   ops.checkTypes(anyOp, given);
   const shape = anyOp.shape(

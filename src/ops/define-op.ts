@@ -38,6 +38,8 @@ export interface Op<I extends Inputs, A, S extends Saved> {
    * f32 copies of the others, and gradients always as f32. See halves.ts.
    */
   readonly half?: { readonly inputs: readonly number[]; readonly saved?: readonly string[] };
+  /** autocast() hands it halves: products, whose sums are f32 all the same. */
+  readonly autocast?: boolean;
   /** Element type of the output. Default: that of the floating inputs, f32 where they differ. */
   result?(types: readonly (DType | null)[], attrs: A): DType;
   /** Checks shapes and attributes, throws ShapeError, and gives the output's shape. */
