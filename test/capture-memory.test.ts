@@ -136,15 +136,66 @@ memory("what a device keeps for itself is not made of a captured step's memory",
   await other.device.close();
 });
 
-memory("memory of captured steps counts against the budget, and the error says so", async () => {
+memory("where the budget ends, steps that do not run give way and are recorded anew", async () => {
   const small = await withEnv("ADAMIX_MEMORY_MB", "1", () => openGpu());
-  const x = tensor(small, new Float32Array(40_000));
-  const step = capture(small, () => x.mul(2).mul(3).sum());
-  for (let i = 0; i < 3; i++) step.run();
-  assert.ok(capturedBytes(small) >= 320_000);
-  assert.throws(() => small.empty([150_000]), /captured steps 0\.\d MiB\)/);
-  step.dispose();
-  small.empty([150_000]).release();
+  const before = liveBytes(small);
+  const x = tensor(small, new Float32Array(20_000).fill(1)); // 80 KB
+  let calls = 0;
+  const chain = (n: number) => () => {
+    calls++;
+    let y = x;
+    for (let i = 0; i < n; i++) y = y.add(1);
+    return y.sum();
+  };
+  const steps = [3, 4].map((n) => capture(small, chain(n), { region: new CaptureRegion() }));
+  const run = async (): Promise<void> => {
+    for (const [i, step] of steps.entries()) {
+      step.run();
+      assert.is(await step.output.item(), 20_000 * (4 + i));
+    }
+  };
+  for (let i = 0; i < 3; i++) await run();
+  assert.is(calls, 4);
+  assert.ok(capturedBytes(small) >= 7 * 80_000);
+  const large = small.empty([150_000]); // 600 KB
+  assert.is(capturedBytes(small), 0);
+  assert.ok(liveBytes(small) <= 2 ** 20);
+  large.release();
+  for (let i = 0; i < 3; i++) await run();
+  assert.is(calls, 6, "each was recorded once more");
+  // 13 intermediate tensors do not fit, whatever else gives way. What did fit is used again.
+  const tooLarge = capture(small, chain(13));
+  for (let i = 0; i < 2; i++)
+    assert.throws(() => tooLarge.run(), /pool: 0\.1 MiB more would exceed the budget of 1\.0 MiB/);
+  tooLarge.dispose();
+  await run();
+  for (const step of steps) step.dispose();
+  x.dispose();
+  assert.equal([liveBytes(small) - before, capturedBytes(small)], [0, 0]);
+  await small.device.close();
+});
+
+memory("a budget that ends while a step is recorded takes nothing from that step", async () => {
+  const small = await withEnv("ADAMIX_MEMORY_MB", "1", () => openGpu());
+  const x = tensor(small, new Float32Array(20_000).fill(1));
+  const hog = capture(small, () => x.add(1).add(1).add(1).add(1).sum());
+  // Gives three tensors back, then needs larger ones that only fit without the other step.
+  let calls = 0;
+  const step = capture(small, () => {
+    calls++;
+    const part = tidy(() => x.add(1).add(1).add(1).slice(0, 0, 1).mul(1));
+    return ad.concat([x, x, x], 0).add(part).sum();
+  });
+  for (let i = 0; i < 2; i++) hog.run();
+  for (let i = 0; i < 4; i++) {
+    x.write(new Float32Array(20_000).fill(i));
+    step.run();
+    assert.is(await step.output.item(), 60_000 * (i + i + 3));
+    hog.run();
+    assert.is(await hog.output.item(), 20_000 * (i + 4));
+  }
+  assert.is(calls, 4, "each run of the other took its memory");
+  for (const s of [hog, step]) s.dispose();
   await small.device.close();
 });
 

@@ -1,7 +1,7 @@
 import type { Gpu } from "../src/array/index.ts";
 import * as ad from "../src/autograd/index.ts";
 import { Parameter, Stream, type Tensor, tensor } from "../src/autograd/index.ts";
-import { AdamW, clipGradNorm } from "../src/optim/index.ts";
+import { AdamW, clipGradNorm, type LossScaler } from "../src/optim/index.ts";
 import { gpu as openTestGpu } from "./device.ts";
 
 const gpu = await openTestGpu();
@@ -48,16 +48,23 @@ export function network() {
       labels.write(Int32Array.from({ length: batch }, (_, i) => (i + step) % 3));
       optimiser.setLearningRate(0.02 / (1 + step));
     },
-    step: (batch: number) => () => {
-      const { x, labels } = slot(batch);
-      optimiser.zeroGrad();
-      const logits = ad.linear(ad.layerNorm(ad.gelu(ad.linear(x, weight)), gain, bias), head);
-      const loss = ad.crossEntropy(logits, labels);
-      loss.backward();
-      const norm = clipGradNorm(optimiser.arena, 0.5);
-      optimiser.step();
-      return { loss, more: [norm, logits] as const };
-    },
+    /** A whole step; with a scaler, in f16. */
+    step:
+      (batch: number, { scaler = null }: { readonly scaler?: LossScaler | null } = {}) =>
+      () => {
+        const { x, labels } = slot(batch);
+        optimiser.zeroGrad();
+        const { logits, loss } = ad.autocast(scaler && "f16", () => {
+          const logits = ad.linear(ad.layerNorm(ad.gelu(ad.linear(x, weight)), gain, bias), head);
+          return { logits, loss: ad.crossEntropy(logits, labels) };
+        });
+        (scaler ? scaler.scale(loss) : loss).backward();
+        scaler?.unscale(optimiser.arena);
+        const norm = clipGradNorm(optimiser.arena, 0.5);
+        optimiser.step();
+        scaler?.update();
+        return { loss, more: [norm, logits] as const };
+      },
     dispose(): void {
       optimiser.dispose();
       for (const { x, labels } of slots.values()) for (const t of [x, labels]) t.dispose();

@@ -6,6 +6,7 @@ import * as ad from "../src/autograd/index.ts";
 import { type CapturedStep, capture, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
 import { CaptureRegion } from "../src/gpu/index.ts";
 import { accumulate } from "../src/ops/index.ts";
+import { LossScaler } from "../src/optim/index.ts";
 import { floats, network } from "./capture-network.ts";
 import { assertBitEqual } from "./compare.ts";
 import { gpu as openTestGpu } from "./device.ts";
@@ -42,6 +43,36 @@ async function train(steps: number, sizes: readonly number[], captured: boolean)
 replays("100 steps of three batch sizes give the bytes that they give without capture", async () => {
   const sizes = [5, 7, 12];
   assertBitEqual(await train(100, sizes, true), await train(100, sizes, false));
+});
+
+replays("mixed precision, with steps that overflow and are left out on the device", async () => {
+  const run = async (captured: boolean): Promise<Float32Array> => {
+    const net = network();
+    // Grows until gradients overflow, again and again.
+    const scaler = new LossScaler(gpu, { initial: 2 ** 18, growth: 64, interval: 3 });
+    const fn = net.step(5, { scaler });
+    const step = captured ? capture(gpu, fn) : null;
+    const values: number[] = [];
+    for (let i = 0; i < 30; i++) {
+      net.load(5, i);
+      step?.run();
+      const { loss, more } = step ? step.output : tidy(fn);
+      values.push(await loss.item(), (await scaler.state()).scale);
+      if (!step) for (const t of [loss, ...more]) t.dispose();
+    }
+    for (const parameter of net.parameters) values.push(...(await floats(parameter)));
+    step?.dispose();
+    scaler.dispose();
+    net.dispose();
+    return Float32Array.from(values);
+  };
+  const plain = await run(false);
+  const scales = plain.filter((_, i) => i % 2 === 1 && i < 60);
+  assert.ok(
+    scales.some((scale, i) => scale < (scales[i - 1] ?? 0)),
+    "the scale backs off",
+  );
+  assertBitEqual(await run(true), plain);
 });
 
 replays("outputs are the same tensors from the first run on", async () => {

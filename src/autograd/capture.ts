@@ -45,7 +45,8 @@ export class CapturedStep<T> {
     const { captures } = this.#gpu.device;
     if (!this.#output) captures.warmUp(this.#region, () => this.#first());
     else {
-      this.#list ??= captures.record(this.#region, () => this.#again());
+      if (!this.#list || !captures.has(this.#list))
+        this.#list = captures.record(this.#region, () => this.#again());
       captures.replay(this.#list);
     }
   }
@@ -148,8 +149,9 @@ export class CapturedStep<T> {
  * second run for ever: capture a step for each shape of batch. Uploads, new tensors from values and reads inside are
  * errors. Gradients that no optimiser holds are valid until another captured step makes them anew.
  *
- * Memory that the step takes stays its own until dispose() (`capturedBytes` of the device's statistics); what it uses
- * from outside cannot be given to anybody else, and freeing that makes run() throw.
+ * Memory that the step takes stays its own until dispose() (`capturedBytes` of the device's statistics), or until the
+ * budget is exhausted: then steps that do not run give theirs back, and are recorded anew. What a step uses from
+ * outside cannot be given to anybody else, and freeing that makes run() throw.
  *
  * ```ts
  * const x = tensor(gpu, [1, 2, 3]);

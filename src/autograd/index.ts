@@ -1,5 +1,5 @@
-export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
 export { autocast } from "./autocast.ts";
+export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
 export {
   abs,
   add,

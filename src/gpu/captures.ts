@@ -11,11 +11,21 @@ export class Captures {
   readonly #pool: Pool;
   readonly #recorder: Recorder;
   readonly #slotAlign: number;
+  readonly #acquire: (bytes: number) => PoolBuffer;
+  readonly #lists = new Set<CommandList>();
+  /** The run that is being captured, until its list is sealed. */
+  #run: object | null = null;
 
-  constructor(pool: Pool, recorder: Recorder, slotAlign: number) {
+  /** `acquire` takes memory from the pool and makes room for it. */
+  constructor(
+    pool: Pool,
+    recorder: Recorder,
+    { slotAlign, acquire }: { slotAlign: number; acquire: (bytes: number) => PoolBuffer },
+  ) {
     this.#pool = pool;
     this.#recorder = recorder;
     this.#slotAlign = slotAlign;
+    this.#acquire = acquire;
   }
 
   get isCapturing(): boolean {
@@ -24,7 +34,11 @@ export class Captures {
 
   /** Runs a step with its memory from `region`; its commands run as always. */
   warmUp(region: CaptureRegion, step: () => void): void {
-    this.#within(region, null, step);
+    try {
+      this.#within(region, null, step);
+    } finally {
+      this.#run = null;
+    }
   }
 
   /** Takes down the commands of a step. None of them runs before `replay`. */
@@ -32,11 +46,14 @@ export class Captures {
     const list = new CommandList(this.#pool, this.#slotAlign);
     try {
       this.#within(region, list, step);
-      this.#recorder.seal(list);
+      this.#recorder.seal(list, list.paramBytes > 0 ? this.#acquire(list.paramBytes) : null);
     } catch (error) {
       list.dispose();
       throw error;
+    } finally {
+      this.#run = null;
     }
+    this.#lists.add(list);
     return list;
   }
 
@@ -51,8 +68,20 @@ export class Captures {
     this.#recorder.replay(list);
   }
 
+  /** Lets go of a list and its buffers. Idempotent. */
   discard(list: CommandList): void {
-    this.#recorder.discard(list);
+    if (this.#lists.delete(list)) this.#recorder.discard(list);
+  }
+
+  /** Whether a list can be replayed: not when it was discarded, or its memory was needed elsewhere. */
+  has(list: CommandList): boolean {
+    return this.#lists.has(list);
+  }
+
+  /** Gives the memory of all lists back to the pool, but for the step that is being captured: others record anew. */
+  reclaim(): void {
+    for (const list of this.#lists) this.discard(list);
+    this.#pool.reclaim(this.#run);
   }
 
   /** Runs `body` as if no step were captured: for constants that a device makes once and keeps. */
@@ -103,7 +132,9 @@ export class Captures {
 
   #within(region: CaptureRegion, list: CommandList | null, step: () => void): void {
     if (current) throw new GpuError(NESTED);
-    this.#set(this, { region, run: list ?? {} }, list);
+    const run = list ?? {};
+    this.#run = run;
+    this.#set(this, { region, run }, list);
     try {
       step();
     } finally {

@@ -103,15 +103,21 @@ export class CommandList {
     this.#pending.push({ kernel: null, source, sourceOffset, target, targetOffset, bytes });
   }
 
-  /** Ends the recording. `upload` writes into a buffer that nothing uses yet. */
-  seal(device: GPUDevice, upload: (buffer: PoolBuffer, words: Uint32Array<ArrayBuffer>) => void): void {
+  /** Bytes of the parameters of all dispatches. */
+  get paramBytes(): number {
+    return this.#paramBytes;
+  }
+
+  /** Their words. */
+  get params(): Uint32Array<ArrayBuffer> {
+    return this.#params.words.subarray(0, this.#paramBytes / 4);
+  }
+
+  /** Ends the recording. The list owns `uniforms`, which holds its parameters. */
+  seal(device: GPUDevice, uniforms: PoolBuffer | null): void {
+    this.#uniforms = uniforms;
+    if (uniforms) this.#buffers.add(uniforms);
     this.#throwIfFreed();
-    if (this.#paramBytes > 0) {
-      this.#uniforms = this.#pool.acquire(this.#paramBytes);
-      this.#buffers.add(this.#uniforms);
-      upload(this.#uniforms, this.#params.words.subarray(0, this.#paramBytes / 4));
-    }
-    const uniforms = this.#uniforms?.gpu ?? null;
     const groups = new Map<string, GPUBindGroup>();
     this.#commands = this.#pending.map((command) => {
       if (!command.kernel) return command;
@@ -119,7 +125,7 @@ export class CommandList {
       const key = bindGroupKey(kernel, bindings);
       let group = groups.get(key);
       if (!group) {
-        group = createBindGroup(device, kernel, bindings, uniforms);
+        group = createBindGroup(device, kernel, bindings, uniforms?.gpu ?? null);
         groups.set(key, group);
       }
       return { kernel, group, offsets, grid };

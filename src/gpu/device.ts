@@ -64,8 +64,10 @@ export class Device {
     this.pool = new Pool(device, budgetBytes);
     this.kernels = new KernelCache(device, debugLevel() >= 2 ? printCode : null);
     this.recorder = new Recorder(device, found.kind === "software", () => this.#throwFailure());
-    const { minUniformBufferOffsetAlignment } = device.limits;
-    this.captures = new Captures(this.pool, this.recorder, minUniformBufferOffsetAlignment);
+    this.captures = new Captures(this.pool, this.recorder, {
+      slotAlign: device.limits.minUniformBufferOffsetAlignment,
+      acquire: (bytes) => this.acquire(bytes),
+    });
   }
 
   /**
@@ -97,6 +99,10 @@ export class Device {
   acquire(bytes: number): PoolBuffer {
     this.#throwFailure();
     if (!this.pool.fits(bytes)) this.trim();
+    if (!this.pool.fits(bytes)) {
+      this.captures.reclaim();
+      this.trim();
+    }
     return this.pool.acquire(bytes);
   }
 

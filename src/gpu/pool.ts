@@ -65,11 +65,13 @@ class FreeList {
     list[i] = buffer;
   }
 
-  /** Empties the list. */
-  takeAll(): PoolBuffer[] {
+  /** Empties the list, but for the buffers of one run. */
+  takeAll(but: object | null = null): PoolBuffer[] {
     const all = [...this.#bySize.values()].flat();
     this.#bySize.clear();
-    return all;
+    if (!but) return all;
+    for (const buffer of all) if (buffer.run === but) this.put(buffer);
+    return all.filter(({ run }) => run !== but);
   }
 }
 
@@ -94,6 +96,8 @@ export class CaptureRegion {
 export class Pool {
   readonly #device: GPUDevice;
   readonly #free = new FreeList();
+  /** Those that captured steps hold. */
+  readonly #regions = new Set<CaptureRegion>();
   readonly #budgetBytes: number;
   /** Where memory comes from while a step is captured, and for which run of it. */
   lending: { readonly region: CaptureRegion; readonly run: object } | null = null;
@@ -160,15 +164,19 @@ export class Pool {
     region.pool ??= this;
     if (region.pool !== this) throw new GpuError("capture: the region holds memory of another device");
     region.holders++;
+    this.#regions.add(region);
   }
 
   /** One captured step less. */
   drop(region: CaptureRegion): void {
     if (--region.holders > 0) return;
-    for (const buffer of region.free.takeAll()) {
-      this.#capturedBytes -= buffer.bytes;
-      this.#takeBack(buffer);
-    }
+    this.#regions.delete(region);
+    this.#empty(region, null);
+  }
+
+  /** Takes the memory of regions back, but for what `run` has been given: no step is replayed on it any more. */
+  reclaim(run: object | null): void {
+    for (const region of this.#regions) this.#empty(region, run);
   }
 
   statistics(): PoolStatistics {
@@ -190,6 +198,13 @@ export class Pool {
 
   get #heldBytes(): number {
     return this.#liveBytes + this.#pooledBytes + this.#capturedBytes;
+  }
+
+  #empty(region: CaptureRegion, but: object | null): void {
+    for (const buffer of region.free.takeAll(but)) {
+      this.#capturedBytes -= buffer.bytes;
+      this.#takeBack(buffer);
+    }
   }
 
   #takeBack(buffer: PoolBuffer): void {

@@ -105,8 +105,9 @@ export class Recorder {
   }
 
   /** Makes a captured list ready for replays. */
-  seal(list: CommandList): void {
-    list.seal(this.#device, (buffer, words) => this.upload(buffer, 0, words));
+  seal(list: CommandList, uniforms: PoolBuffer | null): void {
+    list.seal(this.#device, uniforms);
+    if (uniforms) this.upload(uniforms, 0, list.params);
     this.#capturedGroups += list.bindGroups;
   }
 
