@@ -83,6 +83,7 @@ errors("a step inside another, and tensors of another device", async () => {
   refused(nested, () => inner.run(), "fails");
   for (let i = 0; i < 3; i++) inner.run();
   refused(nested, () => inner.run(), "fails");
+  refused(/capture: dispose\(\) of a captured step inside another/, () => inner.dispose(), "fails");
   const elsewhere = /capture: the step uses a tensor of another device/;
   refused(elsewhere, () => y.mul(2), "fails");
   refused(elsewhere, () => y.write(Float32Array.of(2)), "fails");

@@ -63,8 +63,9 @@ export class CapturedStep<T> {
   /** Gives the memory back, the output's too. Idempotent. */
   dispose(): void {
     if (this.#disposed) return;
-    this.#disposed = true;
     const { captures, pool } = this.#gpu.device;
+    captures.checkOutside("dispose()");
+    this.#disposed = true;
     if (this.#list) captures.discard(this.#list);
     for (const place of this.#places.values()) place.dispose();
     pool.drop(this.#region);

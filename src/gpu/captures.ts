@@ -34,6 +34,7 @@ export class Captures {
 
   /** Runs a step with its memory from `region`; its commands run as always. */
   warmUp(region: CaptureRegion, step: () => void): void {
+    this.checkOutside("run()");
     try {
       this.#within(region, null, step);
     } finally {
@@ -43,6 +44,7 @@ export class Captures {
 
   /** Takes down the commands of a step. None of them runs before `replay`. */
   record(region: CaptureRegion, step: () => void): CommandList {
+    this.checkOutside("run()");
     const list = new CommandList(this.#pool, this.#slotAlign);
     try {
       this.#within(region, list, step);
@@ -58,7 +60,7 @@ export class Captures {
   }
 
   replay(list: CommandList): void {
-    if (current) throw new GpuError(NESTED);
+    this.checkOutside("run()");
     const { freed } = list;
     if (freed) {
       throw new GpuError(
@@ -97,6 +99,12 @@ export class Captures {
     }
   }
 
+  /** Throws inside any step that is being captured. */
+  checkOutside(what: string): void {
+    if (current)
+      throw new GpuError(`capture: ${what} of a captured step inside another; call them one after the other`);
+  }
+
   /** Throws inside a step that is captured on another device: what is done here would not be repeated. */
   checkDevice(): void {
     if (current && current !== this)
@@ -131,7 +139,6 @@ export class Captures {
   }
 
   #within(region: CaptureRegion, list: CommandList | null, step: () => void): void {
-    if (current) throw new GpuError(NESTED);
     const run = list ?? {};
     this.#run = run;
     this.#set(this, { region, run }, list);
@@ -148,5 +155,3 @@ export class Captures {
     this.#recorder.list = list;
   }
 }
-
-const NESTED = "capture: run() of a captured step inside another; call them one after the other";
