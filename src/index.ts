@@ -6,6 +6,9 @@ export {
   attention,
   autocast,
   bankLinear,
+  CapturedStep,
+  type CaptureOptions,
+  capture,
   cast,
   clamp,
   concat,
@@ -64,5 +67,6 @@ export {
   type KernelSpec,
   ShapeError,
 } from "./gpu/index.ts";
+export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
 export { defineOp, type Inputs, type Needs, type Op, type Saved, threads } from "./ops/index.ts";
