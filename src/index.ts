@@ -59,6 +59,7 @@ export {
   transpose,
 } from "./autograd/index.ts";
 export {
+  CaptureRegion,
   Device,
   type DeviceTraits,
   GpuError,
@@ -67,6 +68,5 @@ export {
   type KernelSpec,
   ShapeError,
 } from "./gpu/index.ts";
-export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
 export { defineOp, type Inputs, type Needs, type Op, type Saved, threads } from "./ops/index.ts";
