@@ -10,6 +10,9 @@ export {
   attention,
   autocast,
   bankLinear,
+  CapturedStep,
+  type CaptureOptions,
+  capture,
   cast,
   ceil,
   clamp,
@@ -102,5 +105,5 @@ export {
   variance,
   where,
 } from "./autograd/index.ts";
-export { Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
+export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
