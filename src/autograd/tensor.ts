@@ -195,24 +195,45 @@ export class Tensor implements GradientSink {
 
   /** this + other, broadcast. */
   add(other: Tensor | number): Tensor {
-    return typeof other === "number"
-      ? apply(ops.shift, [this], { a: other })
-      : apply(ops.add, [this, other], {});
+    return this.#with(ops.add, other, ops.shift, (a) => a);
   }
   sub(other: Tensor | number): Tensor {
-    return typeof other === "number"
-      ? apply(ops.shift, [this], { a: -other })
-      : apply(ops.sub, [this, other], {});
+    return this.#with(ops.sub, other, ops.shift, (a) => -a);
   }
   mul(other: Tensor | number): Tensor {
-    return typeof other === "number"
-      ? apply(ops.scale, [this], { a: other })
-      : apply(ops.mul, [this, other], {});
+    return this.#with(ops.mul, other, ops.scale, (a) => a);
   }
   div(other: Tensor | number): Tensor {
-    return typeof other === "number"
-      ? apply(ops.scale, [this], { a: 1 / other })
-      : apply(ops.div, [this, other], {});
+    return this.#with(ops.div, other, ops.scale, (a) => 1 / a);
+  }
+  /** this ^ exponent, broadcast. */
+  pow(exponent: Tensor | number): Tensor {
+    return this.#with(ops.pow, exponent, ops.powNumber, (a) => a);
+  }
+  /** An op on two tensors; a number as the second is an attribute of `byNumber`, or for whole numbers an array. */
+  #with(
+    op: ops.BinaryOp,
+    other: Tensor | number,
+    byNumber: ops.UnaryOp,
+    attr: (a: number) => number,
+  ): Tensor {
+    if (typeof other !== "number") return apply(op, [this, other], {});
+    if (isFloating(this.dtype)) return apply(byNumber, [this], { a: attr(other) });
+    return tidy(() =>
+      apply(op, [this, new Tensor(this.gpu, ops.scalar(this.gpu, op.name, other, this.dtype))], {}),
+    );
+  }
+  abs(): Tensor {
+    return apply(ops.abs, [this], {});
+  }
+  exp(): Tensor {
+    return apply(ops.exp, [this], {});
+  }
+  log(): Tensor {
+    return apply(ops.log, [this], {});
+  }
+  sqrt(): Tensor {
+    return apply(ops.sqrt, [this], {});
   }
   /** The same values in another element type; the tensor itself where it has that type. */
   to(dtype: DType): Tensor {
@@ -235,6 +256,17 @@ export class Tensor implements GradientSink {
       const total = this.sum(axes, options);
       return total.mul(total.size / this.size);
     });
+  }
+  /** The largest element over some dimensions; NaN where one is NaN. */
+  max(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+    return apply(ops.max, [this], { axes: typeof axes === "number" ? [axes] : axes, keepDim });
+  }
+  min(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+    return apply(ops.min, [this], { axes: typeof axes === "number" ? [axes] : axes, keepDim });
+  }
+  /** Where the largest element along a dimension lies: i32. Without axis: into all elements in order. */
+  argmax(axis?: number, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+    return apply(ops.argmax, [this], { axis, keepDim });
   }
   reshape(...shape: number[]): Tensor {
     return apply(ops.reshape, [this], { shape });
