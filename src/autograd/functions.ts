@@ -1,7 +1,7 @@
 import { normaliseAxis, type Shape } from "../array/index.ts";
 import * as ops from "../ops/index.ts";
 import { tidy } from "./scope.ts";
-import { type Axes, apply, type Tensor } from "./tensor.ts";
+import { type Axes, apply, type MatmulOptions, type Tensor } from "./tensor.ts";
 
 /** The ops on tensors. Shapes, formulas and what is saved: the op of the same name in src/ops. */
 
@@ -28,10 +28,13 @@ export const erf = (x: Tensor): Tensor => apply(ops.erf, [x], {});
 export const clamp = (x: Tensor, min: number, max: number): Tensor =>
   apply(ops.clamp, [x], { a: min, b: max });
 
-export const matmul = (a: Tensor, b: Tensor, attrs: ops.MatmulAttrs = {}): Tensor =>
-  apply(ops.matmul, [a, b], attrs);
-export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor =>
-  apply(ops.linear, [x, weight, bias], {});
+export const matmul = (a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor => a.matmul(b, options);
+export const linear = (
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null = null,
+  attrs: ops.LinearAttrs = {},
+): Tensor => apply(ops.linear, [x, weight, bias], attrs);
 export const bankLinear = (
   x: Tensor,
   weight: Tensor,

@@ -1,3 +1,4 @@
+export type { Activation } from "./activation.ts";
 export { type AttentionAttrs, attention } from "./attention.ts";
 export { type BankAttrs, bankLinear } from "./bank-linear.ts";
 export { add, type BinaryOp, div, mul, sub } from "./binary.ts";
@@ -17,7 +18,7 @@ export { type DropoutAttrs, dropout } from "./dropout.ts";
 export { type EmbeddingAttrs, embedding } from "./embedding.ts";
 export { accumulate, contiguous, copyInto, fill, rowKernel, threads, zeros } from "./kernels.ts";
 export { layerNorm } from "./layer-norm.ts";
-export { linear } from "./linear.ts";
+export { type LinearAttrs, linear } from "./linear.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";
 export { type SumAttrs, sum } from "./reduce.ts";
 export { markDrawn } from "./routing.ts";
