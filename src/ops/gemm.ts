@@ -196,7 +196,7 @@ export function gemm(gpu: Gpu, p: Product): void {
     N,
     K,
     ...strides,
-    stride_bias: N,
+    stride_bias: p.routing === "pick" ? N : 0,
     inner: p.inner ?? 1,
     share: p.share ?? 1,
     sums: p.routing === "collect" ? (p.route?.size ?? 0) : (p.sums ?? 1),
