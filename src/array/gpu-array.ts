@@ -1,5 +1,5 @@
 import { type Device, GpuError, type PoolBuffer } from "../gpu/index.ts";
-import { type DType, ELEMENT_BYTES } from "./dtype.ts";
+import { bytesOf, type DType } from "./dtype.ts";
 import { type Shape, sameShape, showShape, sizeOf, stridesOf } from "./shape.ts";
 
 /**
@@ -78,7 +78,12 @@ export class GpuArray {
   }
 
   get bytes(): number {
-    return this.size * ELEMENT_BYTES;
+    return this.size * bytesOf(this.dtype);
+  }
+
+  /** Where the first element lies in the storage, in bytes. */
+  get byteOffset(): number {
+    return this.offset * bytesOf(this.dtype);
   }
 
   get alive(): boolean {
@@ -97,7 +102,7 @@ export class GpuArray {
 
   /** Contiguous, and starting where a kernel can bind it. */
   get isBindable(): boolean {
-    return (this.offset * ELEMENT_BYTES) % this.storage.device.traits.alignment === 0 && this.isContiguous;
+    return this.byteOffset % this.storage.device.traits.alignment === 0 && this.isContiguous;
   }
 
   /** Another view of the same storage, which then has one reference more. */

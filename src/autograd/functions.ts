@@ -1,4 +1,4 @@
-import { normaliseAxis, type Shape } from "../array/index.ts";
+import { type DType, normaliseAxis, type Shape } from "../array/index.ts";
 import * as ops from "../ops/index.ts";
 import { tidy } from "./scope.ts";
 import { type Axes, apply, type MatmulOptions, type Tensor } from "./tensor.ts";
@@ -35,6 +35,13 @@ export const linear = (
   bias: Tensor | null = null,
   attrs: ops.LinearAttrs = {},
 ): Tensor => apply(ops.linear, [x, weight, bias], attrs);
+/** The same values in another element type. */
+export const cast = (x: Tensor, dtype: DType): Tensor => x.to(dtype);
+
+export const matmul = (a: Tensor, b: Tensor, attrs: ops.MatmulAttrs = {}): Tensor =>
+  apply(ops.matmul, [a, b], attrs);
+export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor =>
+  apply(ops.linear, [x, weight, bias], {});
 export const bankLinear = (
   x: Tensor,
   weight: Tensor,

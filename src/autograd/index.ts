@@ -1,8 +1,10 @@
+export { autocast } from "./autocast.ts";
 export {
   abs,
   add,
   attention,
   bankLinear,
+  cast,
   clamp,
   concat,
   contiguous,
@@ -47,3 +49,4 @@ export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { keep, noGrad, tidy } from "./scope.ts";
 export { type Axes, apply, type MatmulOptions, Tensor, tensor, zerosTensor } from "./tensor.ts";
+export { type Axes, apply, Tensor, tensor, type Values, zerosTensor } from "./tensor.ts";

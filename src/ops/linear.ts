@@ -26,6 +26,7 @@ interface LinearSaved {
  */
 export const linear = defineOp<readonly [GpuArray, GpuArray, GpuArray | null], LinearAttrs, LinearSaved>({
   name: "linear",
+  autocast: true,
   shape([x, weight, bias], { activation }) {
     checkActivation("linear", activation);
     if (weight.length !== 2 || x.length < 1 || x.at(-1) !== weight[1]) {

@@ -140,6 +140,7 @@ export const matmul = defineOp<
   MatmulSaved
 >({
   name: "matmul",
+  autocast: true,
   shape([a, b, bias], attrs) {
     checkActivation("matmul", attrs.activation);
     checkRanks(a, b, attrs);

@@ -7,6 +7,8 @@ export {
   fileInfo,
   listFolder,
   makeFolder,
+  type OpenFile,
+  openFile,
   readBytes,
   readText,
   removePath,
