@@ -28,6 +28,9 @@ export const erf = (x: Tensor): Tensor => apply(ops.erf, [x], {});
 export const clamp = (x: Tensor, min: number, max: number): Tensor =>
   apply(ops.clamp, [x], { a: min, b: max });
 
+/** The same values in another element type. */
+export const cast = (x: Tensor, dtype: DType): Tensor => x.to(dtype);
+
 export const matmul = (a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor => a.matmul(b, options);
 export const linear = (
   x: Tensor,
@@ -35,13 +38,6 @@ export const linear = (
   bias: Tensor | null = null,
   attrs: ops.LinearAttrs = {},
 ): Tensor => apply(ops.linear, [x, weight, bias], attrs);
-/** The same values in another element type. */
-export const cast = (x: Tensor, dtype: DType): Tensor => x.to(dtype);
-
-export const matmul = (a: Tensor, b: Tensor, attrs: ops.MatmulAttrs = {}): Tensor =>
-  apply(ops.matmul, [a, b], attrs);
-export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor =>
-  apply(ops.linear, [x, weight, bias], {});
 export const bankLinear = (
   x: Tensor,
   weight: Tensor,

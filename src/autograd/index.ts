@@ -48,5 +48,12 @@ export {
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { keep, noGrad, tidy } from "./scope.ts";
-export { type Axes, apply, type MatmulOptions, Tensor, tensor, zerosTensor } from "./tensor.ts";
-export { type Axes, apply, Tensor, tensor, type Values, zerosTensor } from "./tensor.ts";
+export {
+  type Axes,
+  apply,
+  type MatmulOptions,
+  Tensor,
+  tensor,
+  type Values,
+  zerosTensor,
+} from "./tensor.ts";

@@ -40,6 +40,14 @@ const leftMatrix = (a: Shape): Shape => (a.length === 1 ? [1, ...a] : a);
 /** A vector on the right is a column. */
 const rightMatrix = (b: Shape): Shape => (b.length === 1 ? [...b, 1] : b);
 
+function asLeft(gpu: Gpu, a: GpuArray): GpuArray {
+  return a.shape.length === 1 ? gpu.view(a, leftMatrix(a.shape)) : a;
+}
+
+function asRight(gpu: Gpu, b: GpuArray): GpuArray {
+  return b.shape.length === 1 ? gpu.view(b, rightMatrix(b.shape)) : b;
+}
+
 function sizes(a: Shape, b: Shape, { transposeA, transposeB }: Transposes): Sizes {
   const [a0, a1] = leftMatrix(a).slice(-2) as [number, number];
   const [b0, b1] = rightMatrix(b).slice(-2) as [number, number];
@@ -156,13 +164,12 @@ export const matmul = defineOp<
     const { activation } = attrs;
     const y = gpu.empty(shape);
     const z = arrayForZ(gpu, y, activation, needs.any);
-    const [left, right] = [gpu.view(a, leftMatrix(a.shape)), gpu.view(b, rightMatrix(b.shape))];
-    multiplyInto(gpu, left, right, y, attrs, { bias, activation, z });
+    multiplyInto(gpu, asLeft(gpu, a), asRight(gpu, b), y, attrs, { bias, activation, z });
     return {
       output: y,
       saved: {
-        a: needsB ? left : null,
-        b: needsA ? right : null,
+        a: needsB ? a : null,
+        b: needsA ? b : null,
         kept: activation ? (z ?? y) : null,
         shapeA: a.shape,
         shapeB: b.shape,
@@ -171,7 +178,8 @@ export const matmul = defineOp<
   },
   // da = dz bᵀ, db = aᵀ dz; for a transposed operand the product is written the other way round.
   backward(gpu, dy, saved, attrs, [, , needsBias]) {
-    const { a, b, kept, shapeA, shapeB } = saved;
+    const { kept, shapeA, shapeB } = saved;
+    const [a, b] = [saved.a && asLeft(gpu, saved.a), saved.b && asRight(gpu, saved.b)];
     const { transposeA = false, transposeB = false } = attrs;
     const { M, N, batch } = sizes(shapeA, shapeB, attrs);
     const dz = gpu.view(throughActivation(gpu, dy, kept, attrs.activation), [...batch, M, N]);
