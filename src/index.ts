@@ -1,10 +1,12 @@
 export { type DType, Gpu, openGpu, type Shape, type TypedArray } from "./array/index.ts";
 export {
+  type AttentionOptions,
   abs,
   add,
   attention,
   autocast,
   bankLinear,
+  cacheWrite,
   cast,
   clamp,
   concat,

@@ -1,9 +1,11 @@
 export { autocast } from "./autocast.ts";
 export {
+  type AttentionOptions,
   abs,
   add,
   attention,
   bankLinear,
+  cacheWrite,
   cast,
   clamp,
   concat,

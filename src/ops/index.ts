@@ -2,6 +2,7 @@ export type { Activation } from "./activation.ts";
 export { type AttentionAttrs, attention } from "./attention.ts";
 export { type BankAttrs, bankLinear } from "./bank-linear.ts";
 export { add, type BinaryOp, div, mul, sub } from "./binary.ts";
+export { writeCache } from "./cache.ts";
 export { type CastAttrs, cast, castArray } from "./cast.ts";
 export { type CrossEntropyAttrs, crossEntropy } from "./cross-entropy.ts";
 export {
