@@ -1,5 +1,6 @@
-// The sum of a T over the lanes that share a row, beside lib/row_workgroup and lib/vec4 or lib/scalar.
+// The sum of a T over the lanes that share a row, beside lib/row_workgroup.
 // lib/lanes_subgroup has the same name without barriers.
+// use: lib/vec4
 var<workgroup> lane_scratch: array<T, LANES>;
 
 fn lanes_sum(value: T, lane: u32) -> T {

@@ -36,7 +36,7 @@ const NOTHING = { y: null, measure: null, p: null, used: null } as const;
  * to the keys that causality lets it see. k and v may be caches: `keyLength` rows of them are read.
  * On GPUs: fused; saves y and two numbers per query and head, and computes the weights again in backward. On software
  * adapters: matrix products around a softmax, which saves the weights up to `weightBytes`, and beyond that makes them in
- * blocks, and again in backward. Up to 8 queries without gradients: fused on both, one dispatch.
+ * blocks, and again in backward. A single query without gradients is one dispatch on both.
  */
 export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSaved>({
   name: "attention",
@@ -48,7 +48,7 @@ export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSave
     const params = paramsOf(sizes, keep, bias, attrs);
     const arrays = { q, k, v, keep, bias, clock: attrs.dropout?.draw.clock ?? null };
     const inputs = { q, k, v, keep, bias };
-    if (gpu.isSoftware && (needs.any || !hasFewQueries(sizes))) {
+    if (gpu.isSoftware && (needs.any || !hasFewQueries(gpu, sizes))) {
       const { y, weights } = attendByProducts(gpu, arrays, sizes, params, attrs.weightBytes);
       return { output: y, saved: { ...inputs, ...NOTHING, ...weights } };
     }

@@ -1,5 +1,5 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
-import { grid1d, type KernelSpec } from "../gpu/index.ts";
+import { type Grid, grid1d, type KernelSpec } from "../gpu/index.ts";
 import { type Activation, activationCode } from "./activation.ts";
 
 /** Where the matrices of one operand lie, in floats. */
@@ -59,17 +59,32 @@ type Entry = "nn" | "nt" | "tn";
 /** What is done with a result: the library of shaders/lib that stores it. */
 type Store = "gemm_store" | "gemm_store_activated" | "gemm_store_added";
 
-/** Kernels by shader, entry, loads and store. */
+/** What one kernel is made of; see `kernelOf`. */
+interface Variant {
+  readonly shader: string;
+  readonly entry: string;
+  readonly store: Store;
+  /** Lanes of its subgroups; 0: of no matter. */
+  readonly lanes?: number;
+  /** Loads single floats. */
+  readonly ones?: boolean;
+}
+
 const kernels = new Map<string, KernelSpec>();
 
-function kernelOf(shader: string, entry: string, store: Store, lanes = 0, ones = false): KernelSpec {
+function kernelOf({ shader, entry, store, lanes = 0, ones = false }: Variant): KernelSpec {
   const key = `${shader}.${entry} ${store} ${lanes} ${ones}`;
   let kernel = kernels.get(key);
   if (!kernel) {
     const uses: Record<string, string> = {};
+    const constants: Record<string, string> = {};
     if (store !== "gemm_store") uses["lib/gemm_store"] = `lib/${store}`;
     if (ones) uses["lib/gemm_fours"] = "lib/gemm_ones";
-    const constants: Record<string, string> = lanes > 4 ? { LANES: `${lanes}u` } : {};
+    if (lanes > 0 && shader !== "matmul_subgroup4") constants.LANES = `${lanes}u`;
+    if (lanes > 0 && shader === "matmul_vector") {
+      uses["lib/row_workgroup"] = "lib/row_subgroup";
+      uses["lib/lanes_workgroup"] = "lib/lanes_subgroup";
+    }
     kernel = { shader, entry, uses, constants };
     kernels.set(key, kernel);
   }
@@ -154,23 +169,42 @@ interface Choice {
   readonly columns: number;
 }
 
-/** Chosen by adapter class, by what is transposed, and by whether sizes are multiples of four. */
+/** Chosen by adapter class, what is transposed, whether there is one row, and whether sizes are multiples of four. */
 function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
-  const store: Store = p.activation
-    ? "gemm_store_activated"
-    : p.accumulate
-      ? "gemm_store_added"
-      : "gemm_store";
-  if (!gpu.isSoftware)
-    return { kernel: kernelOf("matmul", "tiled", store), four: false, rows: 64, columns: 64 };
-  const lanes = gpu.subgroupSize;
+  const store = storeOf(p);
+  const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
   const entry = subgroupEntry(p, lanes);
   const isSum = (p.sums ?? 1) > 1 || p.routing === "collect";
-  if (!entry || (isSum && entry !== "tn"))
-    return { kernel: kernelOf("matmul", "plain", store), four: false, rows: 32, columns: 32 };
+  if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
+    const four = inFours("nt", p, strides);
+    const kernel = kernelOf({ shader: "matmul_vector", entry: "nt", store, lanes, ones: !four });
+    return { kernel, four, rows: 1, columns: 4 };
+  }
+  if (!gpu.isSoftware) {
+    return {
+      kernel: kernelOf({ shader: "matmul", entry: "tiled", store }),
+      four: false,
+      rows: 64,
+      columns: 64,
+    };
+  }
+  if (!entry || (isSum && entry !== "tn")) {
+    return {
+      kernel: kernelOf({ shader: "matmul", entry: "plain", store }),
+      four: false,
+      rows: 32,
+      columns: 32,
+    };
+  }
   const four = inFours(entry, p, strides);
-  const kernel = kernelOf(lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup", entry, store, lanes, !four);
+  const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
+  const kernel = kernelOf({ shader, entry, store, lanes, ones: !four });
   return { kernel, four, rows: subgroupRows(entry, lanes), columns: 4 * lanes };
+}
+
+function storeOf({ activation, accumulate }: Product): Store {
+  if (activation) return "gemm_store_activated";
+  return accumulate ? "gemm_store_added" : "gemm_store";
 }
 
 /** Products of one dispatch: the largest grid in z. */
@@ -204,10 +238,12 @@ export function gemm(gpu: Gpu, p: Product): void {
     routed: p.routing === "pick" ? 1 : p.routing === "collect" ? 2 : 0,
     activation: activationCode(p.activation),
     keeps_z: p.z ? 1 : 0,
+    first: 0,
     scale: p.scale ?? 1,
   };
   const [x, y] = grid1d(Math.ceil(N / columns) * Math.ceil(M / rows));
   for (let first = 0; first < batch; first += MOST_PRODUCTS) {
-    gpu.run(kernel, arrays, { ...params, first }, [x, y, Math.min(MOST_PRODUCTS, batch - first)]);
+    const grid: Grid = [x, y, Math.min(MOST_PRODUCTS, batch - first)];
+    gpu.run(kernel, arrays, first === 0 ? params : { ...params, first }, grid);
   }
 }

@@ -164,7 +164,13 @@ export const matmul = defineOp<
     const { activation } = attrs;
     const y = gpu.empty(shape);
     const z = arrayForZ(gpu, y, activation, needs.any);
-    multiplyInto(gpu, asLeft(gpu, a), asRight(gpu, b), y, attrs, { bias, activation, z });
+    if (b.shape.length === 1 && !attrs.transposeA) {
+      // A column on the right is a row on the left of the transposed matrix, which lanes share.
+      const K = b.size;
+      gemm(gpu, { a: b, b: a, c: y, M: 1, N: y.size, K, transposeB: true, activation, z });
+    } else {
+      multiplyInto(gpu, asLeft(gpu, a), asRight(gpu, b), y, attrs, { bias, activation, z });
+    }
     return {
       output: y,
       saved: {
