@@ -2,7 +2,7 @@
 // and offsets of gemm, caches.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Gpu, GpuArray } from "../src/array/index.ts";
+import { type DType, Gpu, type GpuArray, type Shape } from "../src/array/index.ts";
 import * as ad from "../src/autograd/index.ts";
 import { noGrad, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
 import { GpuError, ShapeError } from "../src/gpu/index.ts";
@@ -219,6 +219,38 @@ test("weights beyond the limit are made in blocks, and not kept", () => {
   assert.is(kept(), all);
   assert.is(kept(all / 4), 0);
   for (const t of inputs) t.dispose();
+});
+
+/** Remembers the largest array that was asked for. */
+class Watching extends Gpu {
+  largest = 0;
+
+  override empty(shape: Shape, dtype?: DType): GpuArray {
+    const array = super.empty(shape, dtype);
+    this.largest = Math.max(this.largest, array.bytes);
+    return array;
+  }
+}
+
+test("no array is larger than the limit of weights, forward and backward", () => {
+  const [own] = variants.map(([, gpu]) => gpu) as [Gpu];
+  const gpu = new Watching(own.device, { kernels: "software" });
+  const [B, T, heads, C] = [2, 64, 2, 8];
+  const inputs = [1, 2, 3].map((seed) => made(gpu, [B, T, C], seed, true)) as [Tensor, Tensor, Tensor];
+  const dy = made(gpu, [B, T, C], 4);
+  const largest = (weightBytes: number) => {
+    gpu.largest = 0;
+    const y = ad.attention(...inputs, null, { heads, weightBytes, causal: true });
+    y.backward(dy);
+    y.dispose();
+    return gpu.largest;
+  };
+  const perHead = T * T * 4;
+  assert.is(largest(2 * B * heads * perHead), B * heads * perHead);
+  assert.is(largest(3 * perHead), 2 * perHead);
+  assert.is(largest(perHead), perHead);
+  assert.is(largest(perHead / 3), 21 * T * 4);
+  for (const t of [...inputs, dy]) t.dispose();
 });
 
 test("cacheWrite refuses what does not fit, and a tape", () => {
