@@ -7,6 +7,9 @@ export {
   autocast,
   bankLinear,
   cacheWrite,
+  CapturedStep,
+  type CaptureOptions,
+  capture,
   cast,
   clamp,
   concat,
@@ -56,5 +59,5 @@ export {
   tidy,
   transpose,
 } from "./autograd/index.ts";
-export { Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
+export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
