@@ -6,9 +6,9 @@ export {
   attention,
   autocast,
   bankLinear,
-  cacheWrite,
   CapturedStep,
   type CaptureOptions,
+  cacheWrite,
   capture,
   cast,
   clamp,
@@ -28,6 +28,7 @@ export {
   linear,
   log,
   logSoftmax,
+  type MatmulOptions,
   matmul,
   mean,
   mse,
@@ -61,3 +62,4 @@ export {
 } from "./autograd/index.ts";
 export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
+export type { Activation } from "./ops/index.ts";
