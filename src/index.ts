@@ -1,5 +1,6 @@
 export { type DType, Gpu, openGpu, type Shape, type TypedArray } from "./array/index.ts";
 export {
+  type AttentionOptions,
   abs,
   add,
   all,
@@ -12,6 +13,7 @@ export {
   bankLinear,
   CapturedStep,
   type CaptureOptions,
+  cacheWrite,
   capture,
   cast,
   ceil,
@@ -54,6 +56,7 @@ export {
   logSumExp,
   lt,
   maskedFill,
+  type MatmulOptions,
   matmul,
   max,
   maximum,
@@ -107,3 +110,4 @@ export {
 } from "./autograd/index.ts";
 export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
+export type { Activation } from "./ops/index.ts";

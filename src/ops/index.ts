@@ -1,7 +1,9 @@
+export type { Activation } from "./activation.ts";
 export { type AttentionAttrs, attention } from "./attention.ts";
 export type { AxesAttrs } from "./axes.ts";
 export { type BankAttrs, bankLinear } from "./bank-linear.ts";
 export { add, type BinaryOp, div, mul, sub } from "./binary.ts";
+export { writeCache } from "./cache.ts";
 export { type CastAttrs, cast, castArray } from "./cast.ts";
 export {
   type ClassifyOp,
@@ -38,6 +40,7 @@ export { accumulate, contiguous, copyInto, copyOf, fill, rowKernel, threads, zer
 export { layerNorm } from "./layer-norm.ts";
 export { linear } from "./linear.ts";
 export { logSumExp } from "./log-sum-exp.ts";
+export { type LinearAttrs, linear } from "./linear.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";
 export { maximum, minimum } from "./maximum.ts";
 export { pow } from "./pow.ts";
