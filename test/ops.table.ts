@@ -1,7 +1,8 @@
 // One row for each op: its float64 reference, cases, bounds, and what it refuses. Run by ops.test.ts, which fails
 // if an exported op has no row.
-import { choices } from "./ops-table/choices.ts";
+
 import { attention } from "./ops-table/attention.ts";
+import { choices } from "./ops-table/choices.ts";
 import { drawing } from "./ops-table/drawing.ts";
 import { elementaryRows } from "./ops-table/elementary.ts";
 import { matrix } from "./ops-table/matrix.ts";
@@ -20,5 +21,5 @@ export const table: readonly Row[] = [
   ...matrix,
   ...rowWise,
   ...drawing,
+  attention,
 ];
-export const table: readonly Row[] = [...pointwise, ...views, ...matrix, ...rowWise, ...drawing, attention];

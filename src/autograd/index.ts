@@ -100,7 +100,7 @@ export {
   ne,
   where,
 } from "./selection.ts";
-export { type Axes, apply, Tensor, tensor, type Values, zerosTensor } from "./tensor.ts";
+export {
   type Axes,
   apply,
   type MatmulOptions,

@@ -38,9 +38,8 @@ export { type ArgAttrs, type ArgOp, argmax, argmin, type ExtremeOp, max, min } f
 export { resultType, runBackward, runForward } from "./halves.ts";
 export { accumulate, contiguous, copyInto, copyOf, fill, rowKernel, threads, zeros } from "./kernels.ts";
 export { layerNorm } from "./layer-norm.ts";
-export { linear } from "./linear.ts";
-export { logSumExp } from "./log-sum-exp.ts";
 export { type LinearAttrs, linear } from "./linear.ts";
+export { logSumExp } from "./log-sum-exp.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";
 export { maximum, minimum } from "./maximum.ts";
 export { pow } from "./pow.ts";
