@@ -9,7 +9,7 @@ export {
   isHalf,
   type TypedArray,
 } from "./dtype.ts";
-export { Gpu, type GpuOptions, openGpu } from "./gpu.ts";
+export { Gpu, type GpuOptions, type GradientPlaces, openGpu } from "./gpu.ts";
 export { GpuArray, Storage } from "./gpu-array.ts";
 export {
   bfloat16ToFloat32,

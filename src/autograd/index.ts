@@ -1,5 +1,7 @@
 export { autocast } from "./autocast.ts";
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
+export { checkpoint } from "./checkpoint.ts";
+export { tensor, type Values, zerosTensor } from "./create.ts";
 export {
   abs,
   add,
@@ -46,7 +48,8 @@ export {
   tanh,
   transpose,
 } from "./functions.ts";
+export { type GradOptions, grad } from "./grad.ts";
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { keep, noGrad, tidy } from "./scope.ts";
-export { type Axes, apply, Tensor, tensor, type Values, zerosTensor } from "./tensor.ts";
+export { type Axes, apply, type BackwardOptions, Tensor } from "./tensor.ts";

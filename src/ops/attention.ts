@@ -23,6 +23,8 @@ interface AttentionSaved {
   readonly k: GpuArray;
   readonly v: GpuArray;
   readonly keep: GpuArray | null;
+  /** Of the dropout, drawn again in backward. */
+  readonly clock: GpuArray | null;
   readonly y: GpuArray | null;
   /** [B, H, T, 2]: the largest score of a query, and 1 / Σ exp(score - largest). Of the fused kernel. */
   readonly measure: GpuArray | null;
@@ -98,26 +100,26 @@ export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSave
   forward(gpu, [q, k, v, keep], attrs) {
     const [batch, queries, channels] = q.shape as [number, number, number];
     const params = paramsOf(q, k, keep, attrs);
+    const clock = attrs.dropout?.draw.clock ?? null;
     if (prefersProducts(gpu, params)) {
-      const clock = attrs.dropout?.draw.clock ?? null;
       const { y, weights } = attendByProducts(gpu, { q, k, v, keep, clock }, params);
-      return { output: y, saved: { q, k, v, keep, y: null, measure: null, ...weights } };
+      return { output: y, saved: { q, k, v, keep, clock, y: null, measure: null, ...weights } };
     }
     const y = gpu.like(q);
     const measure = gpu.empty([batch, attrs.heads, queries, 2]);
-    const arrays = { q, k, v, keep, clock: attrs.dropout?.draw.clock ?? null, y, measure };
+    const arrays = { q, k, v, keep, clock, y, measure };
     const fused = kernel("forward", channels / attrs.heads);
     gpu.run(fused, arrays, { ...params, dv_start: 0 }, threads(measure.size / 2));
-    return { output: y, saved: { q, k, v, keep, y, measure, p: null, used: null } };
+    return { output: y, saved: { q, k, v, keep, clock, y, measure, p: null, used: null } };
   },
   backward(gpu, dy, saved, attrs, needs) {
-    const { q, k, v, keep, y, measure, p, used } = saved;
+    const { q, k, v, keep, clock, y, measure, p, used } = saved;
     if (p && used) {
-      const inputs = { q, k, v, keep, clock: attrs.dropout?.draw.clock ?? null };
+      const inputs = { q, k, v, keep, clock };
       return [...gradientsByProducts(gpu, dy, inputs, { p, used }, paramsOf(q, k, keep, attrs), needs), null];
     }
     if (!y || !measure) return [null, null, null, null];
-    return [...fusedGradients(gpu, dy, { q, k, v, keep, y, measure }, attrs, needs), null];
+    return [...fusedGradients(gpu, dy, { q, k, v, keep, clock, y, measure }, attrs, needs), null];
   },
 });
 
@@ -126,6 +128,7 @@ interface FusedSaved {
   readonly k: GpuArray;
   readonly v: GpuArray;
   readonly keep: GpuArray | null;
+  readonly clock: GpuArray | null;
   readonly y: GpuArray;
   readonly measure: GpuArray;
 }
@@ -133,7 +136,7 @@ interface FusedSaved {
 function fusedGradients(
   gpu: Gpu,
   dy: GpuArray,
-  { q, k, v, keep, y, measure }: FusedSaved,
+  { q, k, v, keep, clock, y, measure }: FusedSaved,
   attrs: AttentionAttrs,
   [needsQ, needsK, needsV]: readonly boolean[],
 ): (GpuArray | null)[] {
@@ -150,7 +153,7 @@ function fusedGradients(
     params,
     threads(rows),
   );
-  const common = { q, k, v, keep, clock: attrs.dropout?.draw.clock ?? null, sums_saved: sums, dy };
+  const common = { q, k, v, keep, clock, sums_saved: sums, dy };
   let dq: GpuArray | null = null;
   if (needsQ) {
     dq = gpu.like(q);

@@ -22,7 +22,7 @@ export { layerNorm } from "./layer-norm.ts";
 export { linear } from "./linear.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";
 export { type SumAttrs, sum } from "./reduce.ts";
-export { markDrawn } from "./routing.ts";
+export { type DrawnMark, markDrawn } from "./routing.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { type SymmetricKlAttrs, symmetricKl } from "./symmetric-kl.ts";
 export {

@@ -36,19 +36,20 @@ export const linear = defineOp<readonly [GpuArray, GpuArray, GpuArray | null], o
     gemm(gpu, { a: x, b: weight, c: y, bias, M: sizeOf(shape) / N, N, K, transposeB: true });
     return { output: y, saved: { x: needsWeight ? x : null, weight: needsX ? weight : null, out: N, in: K } };
   },
-  backward(gpu, dy, { x, weight, out, in: inputs }, _attrs, [, , needsBias]) {
+  backward(gpu, dy, { x, weight, out, in: inputs }, _attrs, [needsX, needsWeight, needsBias]) {
     const { rows } = rowsOf(dy.shape);
     let dx: GpuArray | null = null;
-    if (weight) {
+    if (weight && needsX) {
       dx = gpu.empty([...dy.shape.slice(0, -1), inputs]);
       gemm(gpu, { a: dy, b: weight, c: dx, M: rows, N: inputs, K: out });
     }
     let dweight: GpuArray | null = null;
-    if (x) {
-      dweight = gpu.empty([out, inputs]);
+    if (x && needsWeight) {
+      dweight = gpu.emptyFor(1, [out, inputs]);
       gemm(gpu, { a: dy, b: x, c: dweight, M: out, N: inputs, K: rows, transposeA: true });
     }
-    const dbias = needsBias ? gpu.view(sumMiddle(gpu, dy, 1, rows, out), [out]) : null;
+    const dbias = needsBias ? gpu.emptyFor(2, [out]) : null;
+    if (dbias) sumMiddle(gpu, dy, 1, rows, out, { into: dbias });
     return [dx, dweight, dbias];
   },
 });

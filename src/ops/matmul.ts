@@ -108,13 +108,15 @@ export const matmul = defineOp<readonly [GpuArray, GpuArray], MatmulAttrs, Matmu
     saved: { a: needsB ? a : null, b: needsA ? b : null, shapeA: a.shape, shapeB: b.shape },
   }),
   // da = dy bᵀ, db = aᵀ dy; for a transposed operand the product is written the other way round.
-  backward(gpu, dy, { a, b, shapeA, shapeB }, { transposeA = false, transposeB = false }) {
+  backward(gpu, dy, { a, b, shapeA, shapeB }, { transposeA = false, transposeB = false }, [needsA, needsB]) {
     const da =
       b &&
+      needsA &&
       (transposeA
         ? multiplyMatrices(gpu, b, dy, { transposeA: transposeB, transposeB: true })
         : multiplyMatrices(gpu, dy, b, { transposeB: !transposeB }));
-    return [da && sumTo(gpu, da, shapeA), a && gradientOfB(gpu, a, dy, shapeB, transposeA, transposeB)];
+    const db = a && needsB && gradientOfB(gpu, a, dy, shapeB, transposeA, transposeB);
+    return [da ? sumTo(gpu, da, shapeA) : null, db || null];
   },
 });
 
