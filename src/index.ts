@@ -52,5 +52,21 @@ export {
   tidy,
   transpose,
 } from "./autograd/index.ts";
-export { Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
+export {
+  Device,
+  type DeviceTraits,
+  formatProfile,
+  GpuError,
+  type KernelProfile,
+  type MemoryReport,
+  memory,
+  memoryScope,
+  type ProfileOptions,
+  type ProfileReport,
+  profile,
+  resetPeakMemory,
+  ShapeError,
+  traceNaN,
+  trim,
+} from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";

@@ -6,6 +6,7 @@ import {
   type KernelSpec,
   type ParamValue,
   ShapeError,
+  type Work,
 } from "../gpu/index.ts";
 import { type DType, dtypeOf, ELEMENT_BYTES, type TypedArray, typedArrayOf } from "./dtype.ts";
 import { GpuArray, Storage } from "./gpu-array.ts";
@@ -47,7 +48,7 @@ export class Gpu {
       if (!Number.isInteger(n) || n < 0)
         throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
     }
-    return this.#own(new GpuArray(new Storage(this.device, sizeOf(shape) * ELEMENT_BYTES), shape, dtype));
+    return this.#own(new GpuArray(new Storage(this.device, shape, dtype), shape, dtype));
   }
 
   like(array: GpuArray): GpuArray {
@@ -69,7 +70,7 @@ export class Gpu {
     if (!this.#ones || this.#ones.size < n) {
       this.#ones?.release();
       const size = 2 ** Math.ceil(Math.log2(Math.max(n, 64)));
-      this.#ones = new GpuArray(new Storage(this.device, size * ELEMENT_BYTES), [size], "f32");
+      this.#ones = new GpuArray(new Storage(this.device, [size], "f32"), [size], "f32");
       this.write(this.#ones, new Float32Array(size).fill(1));
     }
     return this.view(this.#ones, [n]);
@@ -110,23 +111,33 @@ export class Gpu {
     return typedArrayOf(array.dtype, bytes.buffer);
   }
 
-  /** Records one dispatch. Arrays are bound by the names of the kernel's bindings. */
+  /**
+   * Records one dispatch. Arrays are bound by the names of the kernel's bindings. `work` is for the profiler and the
+   * tracer.
+   */
   run(
     kernel: KernelSpec,
     arrays: Readonly<Record<string, GpuArray | null>>,
     params: Readonly<Record<string, ParamValue>>,
     grid: Grid,
+    work?: Work,
   ): void {
     const bindings: Record<string, Binding> = {};
     for (const name in arrays) bindings[name] = this.#bind(kernel, name, arrays[name] ?? null);
-    this.device.run(kernel, bindings, params, grid);
+    this.device.run(kernel, bindings, params, grid, work);
   }
 
-  /** Runs `body`; arrays that it makes and does not retain are freed at its end. */
-  scope<T>(body: () => T, keep: (result: T) => Iterable<GpuArray>): T {
+  /**
+   * Runs `body`; arrays that it makes and does not retain are freed at its end. `op` names what runs, for the profiler
+   * and the tracer.
+   */
+  scope<T>(body: () => T, keep: (result: T) => Iterable<GpuArray>, op: string | null = null): T {
     const outer = this.#scope;
     const made: GpuArray[] = [];
+    const { recorder } = this.device;
+    const outerOp = recorder.op;
     this.#scope = made;
+    recorder.op = op ?? outerOp;
     try {
       const result = body();
       const kept = new Set(keep(result));
@@ -137,6 +148,7 @@ export class Gpu {
       throw error;
     } finally {
       this.#scope = outer;
+      recorder.op = outerOp;
     }
   }
 
@@ -160,7 +172,7 @@ export class Gpu {
   #bind(kernel: KernelSpec, name: string, array: GpuArray | null): Binding {
     // A binding under a false flag is still bound, to a dummy.
     if (array === null) {
-      this.#dummy ??= new GpuArray(new Storage(this.device, 256), [64], "f32");
+      this.#dummy ??= new GpuArray(new Storage(this.device, [64], "f32"), [64], "f32");
       return { buffer: this.#dummy.storage.chunks[0] as Binding["buffer"], offset: 0, bytes: 256 };
     }
     array.assertAlive();
@@ -176,7 +188,7 @@ export class Gpu {
     }
     // Rounded up to a vec4: buffers and arena slots are padded to 256 bytes.
     const bytes = Math.max(16, Math.ceil(array.bytes / 16) * 16);
-    return { buffer: array.storage.chunks[chunk] as Binding["buffer"], offset, bytes };
+    return { buffer: array.storage.chunks[chunk] as Binding["buffer"], offset, bytes, array };
   }
 }
 

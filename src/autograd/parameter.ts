@@ -21,7 +21,7 @@ export class Parameter extends Tensor {
   #slot: GpuArray | null = null;
 
   constructor(gpu: Gpu, array: GpuArray, { slices = 1, decay }: ParameterOptions = {}) {
-    super(gpu, array, null, true);
+    super(gpu, array.under("parameters"), null, true);
     untrack(this);
     this.slices = slices;
     this.decay = decay ?? array.shape.length - (slices > 1 ? 1 : 0) > 1;

@@ -83,6 +83,7 @@ export class Node {
         });
       },
       () => [],
+      `${op.name} backward`,
     );
     gradient.release();
     this.gradient = null;
@@ -96,7 +97,11 @@ export class Node {
 
   #freeSaved(): void {
     if (!this.#saved) return;
-    for (const value of Object.values(this.#saved)) if (value instanceof GpuArray) value.release();
+    for (const value of Object.values(this.#saved)) {
+      if (!(value instanceof GpuArray)) continue;
+      value.storage.unsave();
+      value.release();
+    }
     this.#saved = null;
   }
 }

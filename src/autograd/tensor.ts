@@ -32,6 +32,7 @@ export class Tensor implements GradientSink {
     this.#node = node;
     this.#requiresGrad = requiresGrad;
     track(this);
+    gpu.device.leaks?.watch(this, `tensor ${array.dtype} ${showShape(array.shape)}`);
   }
 
   get array(): GpuArray {
@@ -103,7 +104,7 @@ export class Tensor implements GradientSink {
         this.#gradient.replaceArray(addGradient(this.gpu, own.view(own.shape, own.offset, own.strides), dy));
       return;
     }
-    const gradient = new Tensor(this.gpu, ownGradient(this.gpu, dy));
+    const gradient = new Tensor(this.gpu, ownGradient(this.gpu, dy).under("gradients"));
     untrack(gradient);
     this.#gradient = gradient;
   }
@@ -163,6 +164,7 @@ export class Tensor implements GradientSink {
   /** Gives the memory back. Idempotent. */
   dispose(): void {
     untrack(this);
+    this.gpu.device.leaks?.forget(this);
     this.#array.release();
     this.#node?.release();
     this.#node = null;
@@ -283,6 +285,7 @@ export function apply<I extends ops.Inputs, A, S extends ops.Saved>(
       return { output: result.output, saved: needs.any ? retained(result.saved) : null };
     },
     (result) => [result.output],
+    op.name,
   );
   if (!saved) return new Tensor(gpu, output);
   const targets = inputs.map((x, i) => (needs[i] ? ((x as Tensor).node ?? (x as Tensor)) : null));
@@ -293,7 +296,10 @@ export function apply<I extends ops.Inputs, A, S extends ops.Saved>(
 function retained(saved: ops.Saved): ops.Saved {
   const result: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(saved)) {
-    result[name] = value instanceof GpuArray ? value.view(value.shape, value.offset, value.strides) : value;
+    if (value instanceof GpuArray) {
+      result[name] = value.view(value.shape, value.offset, value.strides);
+      value.storage.save();
+    } else result[name] = value;
   }
   return result;
 }

@@ -6,10 +6,15 @@ import {
   markFailed,
   numberFromEnv,
 } from "../platform/index.ts";
+import type { Binding } from "./bind-groups.ts";
+import { DispatchList } from "./dispatch-list.ts";
 import { GpuError } from "./errors.ts";
 import { KernelCache, type KernelSpec } from "./kernel.ts";
+import { LeakReporter } from "./leaks.ts";
+import { MemoryLedger, showLargest } from "./ledger.ts";
 import { Pool, type PoolBuffer, type PoolStatistics } from "./pool.ts";
-import { type Binding, type Grid, type ParamValue, Recorder, type RecorderStatistics } from "./recorder.ts";
+import { type Grid, type ParamValue, Recorder, type RecorderStatistics, type Work } from "./recorder.ts";
+import { Watch } from "./watch.ts";
 
 /** What kernels are chosen by. */
 export interface DeviceTraits {
@@ -45,6 +50,12 @@ export class Device {
   readonly pool: Pool;
   readonly recorder: Recorder;
   readonly kernels: KernelCache;
+  /** What is alive, by scope. */
+  readonly ledger = new MemoryLedger();
+  /** The profiler, the listing of ADAMIX_DEBUG and the tracer of NaN. */
+  readonly watch: Watch;
+  /** Reports tensors that were lost; null unless ADAMIX_DEBUG is 1 or more. */
+  readonly leaks: LeakReporter | null;
   readonly #device: GPUDevice;
   #failure: GpuError | null = null;
   #closed = false;
@@ -57,10 +68,15 @@ export class Device {
     void device.lost.then((info) => {
       if (!this.#closed) this.#fail(`device lost: ${info.message || info.reason}`);
     });
+    const debug = debugLevel();
     const budgetBytes = numberFromEnv("ADAMIX_MEMORY_MB", 16_384) * 2 ** 20;
-    this.pool = new Pool(device, budgetBytes);
-    this.kernels = new KernelCache(device, debugLevel() >= 2 ? printCode : null);
+    this.pool = new Pool(device, budgetBytes, () => `the largest are ${showLargest(this.ledger.largest(5))}`);
+    this.kernels = new KernelCache(device, debug >= 2 ? printCode : null);
     this.recorder = new Recorder(device, found.kind === "software", () => this.#throwFailure());
+    this.watch = new Watch(device, this.recorder, this.kernels, this.pool);
+    this.leaks = debug >= 1 ? new LeakReporter(printLine) : null;
+    if (debug >= 1) void this.watch.add(new DispatchList(printLine, this.watch.hasTimestamps));
+    if (debug >= 3) this.watch.startTracing();
   }
 
   /**
@@ -81,17 +97,20 @@ export class Device {
     bindings: Readonly<Record<string, Binding>>,
     params: Readonly<Record<string, ParamValue>>,
     grid: Grid,
+    work?: Work,
   ): void {
     this.#throwFailure();
     const kernel = this.kernels.get(spec);
     this.#throwFailure(); // a kernel that does not compile
-    this.recorder.dispatch(kernel, bindings, params, grid);
+    this.recorder.dispatch(kernel, bindings, params, grid, work);
   }
 
   acquire(bytes: number): PoolBuffer {
     this.#throwFailure();
     if (!this.pool.fits(bytes)) this.trim();
-    return this.pool.acquire(bytes);
+    const buffer = this.pool.acquire(bytes);
+    if (this.watch.isTracing) this.recorder.clear(buffer);
+    return buffer;
   }
 
   /** Gives the memory that waits for reuse back to the driver. */
@@ -164,6 +183,10 @@ function kernelsFromEnv(): DeviceTraits["kernels"] | undefined {
   const wanted = env("ADAMIX_KERNELS");
   if (wanted === undefined || wanted === "hardware" || wanted === "software") return wanted;
   throw new Error(`env: ADAMIX_KERNELS is "${wanted}", expected hardware or software`);
+}
+
+function printLine(line: string): void {
+  console.error(line);
 }
 
 function printCode(label: string, code: string): void {

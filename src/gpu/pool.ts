@@ -1,4 +1,5 @@
 import { GpuError } from "./errors.ts";
+import { megabytes } from "./ledger.ts";
 
 /** One pooled GPU buffer. `id` orders buffers by age; `batch` is the last unsubmitted batch that uses it. */
 export interface PoolBuffer {
@@ -38,22 +39,26 @@ export function sizeClass(bytes: number): number {
 export class Pool {
   readonly #device: GPUDevice;
   readonly #free = new Map<number, PoolBuffer[]>();
-  readonly #budgetBytes: number;
+  /** Live and pooled bytes together never exceed it. */
+  readonly budgetBytes: number;
+  readonly #explain: () => string;
   #nextId = 1;
   #liveBytes = 0;
   #pooledBytes = 0;
   #peakBytes = 0;
 
-  constructor(device: GPUDevice, budgetBytes: number) {
+  /** `explain` names what the memory is taken by, for the error of an exceeded budget. */
+  constructor(device: GPUDevice, budgetBytes: number, explain: () => string) {
     this.#device = device;
-    this.#budgetBytes = budgetBytes;
+    this.budgetBytes = budgetBytes;
+    this.#explain = explain;
   }
 
   /** Whether `acquire` stays within the budget. */
   fits(bytes: number): boolean {
     const size = sizeClass(bytes);
     const isPooled = (this.#free.get(size)?.length ?? 0) > 0;
-    return isPooled || this.#liveBytes + this.#pooledBytes + size <= this.#budgetBytes;
+    return isPooled || this.#liveBytes + this.#pooledBytes + size <= this.budgetBytes;
   }
 
   acquire(bytes: number): PoolBuffer {
@@ -90,6 +95,11 @@ export class Pool {
     };
   }
 
+  /** The peak starts again from what is live now. */
+  resetPeak(): void {
+    this.#peakBytes = this.#liveBytes;
+  }
+
   /** Destroys every free buffer. The caller has flushed: no recorded command may still name one. */
   trim(): void {
     for (const list of this.#free.values()) for (const buffer of list) buffer.gpu.destroy();
@@ -100,11 +110,11 @@ export class Pool {
 
   #create(size: number): PoolBuffer {
     const total = this.#liveBytes + this.#pooledBytes + size;
-    if (total > this.#budgetBytes) {
+    if (total > this.budgetBytes) {
       throw new GpuError(
-        `pool: ${megabytes(size)} more would exceed the budget of ${megabytes(this.#budgetBytes)} ` +
+        `pool: ${megabytes(size)} more would exceed the budget of ${megabytes(this.budgetBytes)} ` +
           `(live ${megabytes(this.#liveBytes)}, pooled ${megabytes(this.#pooledBytes)}): ` +
-          "use smaller batches, or raise ADAMIX_MEMORY_MB",
+          `free tensors (tidy, dispose), use smaller batches, or raise ADAMIX_MEMORY_MB; ${this.#explain()}`,
       );
     }
     const gpu = this.#device.createBuffer({
@@ -117,7 +127,3 @@ export class Pool {
 
 /** WebGPU's numbers: Node has no global GPUBufferUsage until an adapter's globals are installed. */
 export const GPU_USAGE = { MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128 } as const;
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-}

@@ -1,18 +1,43 @@
 import { settle } from "../platform/index.ts";
-import { GpuError, ShapeError } from "./errors.ts";
+import { BindGroups, type Binding, type BoundArray } from "./bind-groups.ts";
+import { ShapeError } from "./errors.ts";
 import type { Kernel } from "./kernel.ts";
 import { GPU_USAGE, type PoolBuffer, sizeClass } from "./pool.ts";
-
-/** A range of one buffer as a kernel sees it. `offset` is a multiple of the device's storage alignment. */
-export interface Binding {
-  readonly buffer: PoolBuffer;
-  readonly offset: number;
-  readonly bytes: number;
-}
+import { type CommandQueue, SerialQueue } from "./serial-queue.ts";
 
 export type ParamValue = number | readonly number[];
 /** Workgroups in x, y, z. One-dimensional grids beyond 65,535 are folded by `grid1d`. */
 export type Grid = readonly [number, number, number];
+
+/** What an op can say about one dispatch. Only looked at while a device is profiled or traced. */
+export interface Work {
+  /** Floating-point operations. */
+  readonly flops?: number;
+  /** Where a kernel is handed a whole storage: the strided part that it reads or writes, by binding. */
+  readonly parts?: Readonly<Record<string, BoundPart>>;
+}
+
+/** `offset` and `strides` count elements from the start of the binding. */
+export interface BoundPart extends BoundArray {
+  readonly offset: number;
+  readonly strides: readonly number[];
+}
+
+/** Takes the place of `Recorder.encode` while a device is profiled or traced; see watch.ts. */
+export interface Watcher {
+  dispatch(
+    kernel: Kernel,
+    bindings: Readonly<Record<string, Binding>>,
+    params: Readonly<Record<string, ParamValue>>,
+    grid: Grid,
+    work: Work | undefined,
+  ): void;
+  /** The last chance to add commands to a submit. */
+  submitting(encoder: GPUCommandEncoder): void;
+  submitted(): void;
+  /** Awaited before what was read is handed out, and at the end of each wait. */
+  waited(): Promise<void>;
+}
 
 /** Counts since the device was made: what a step that has settled down must not raise any more. */
 export interface RecorderStatistics {
@@ -24,7 +49,6 @@ export interface RecorderStatistics {
 const RING_BYTES = 1 << 18;
 const DISPATCHES_PER_SUBMIT = 256;
 const MAX_GROUPS = 65_535;
-const MAX_BIND_GROUPS = 32_768;
 
 /** Folds a one-dimensional grid into two dimensions; the kernel unfolds it with lib/grid. */
 export function grid1d(groups: number): Grid {
@@ -48,7 +72,7 @@ export class Recorder {
   readonly #ringWords = new Uint32Array(RING_BYTES / 4);
   readonly #ringFloats = new Float32Array(this.#ringWords.buffer);
   readonly #ringInts = new Int32Array(this.#ringWords.buffer);
-  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  readonly #bindGroups: BindGroups;
   readonly #staging = new Map<number, GPUBuffer[]>();
   readonly #check: () => void;
   #encoder: GPUCommandEncoder | null = null;
@@ -59,18 +83,26 @@ export class Recorder {
   #dispatches = 0;
   #submits = 0;
   #inFlight: Promise<unknown>[] = [];
+  /** Who looks on, if anyone. */
+  watcher: Watcher | null = null;
+  /** Name of the running op, for who looks on. */
+  op: string | null = null;
+  /** The device's queue, or one that holds commands back so that each can be timed. */
+  queue: CommandQueue;
 
   /** `check` throws the device's first error, if there is one. */
   constructor(device: GPUDevice, polite: boolean, check: () => void) {
     this.#device = device;
     this.#polite = polite;
     this.#check = check;
+    this.queue = device.queue;
     this.#slotAlign = device.limits.minUniformBufferOffsetAlignment;
     this.#ring = device.createBuffer({
       label: "params",
       size: RING_BYTES,
       usage: GPU_USAGE.UNIFORM | GPU_USAGE.COPY_DST,
     });
+    this.#bindGroups = new BindGroups(device, this.#ring);
   }
 
   dispatch(
@@ -78,13 +110,26 @@ export class Recorder {
     bindings: Readonly<Record<string, Binding>>,
     params: Readonly<Record<string, ParamValue>>,
     grid: Grid,
+    work?: Work,
+  ): void {
+    if (this.watcher) this.watcher.dispatch(kernel, bindings, params, grid, work);
+    else this.encode(kernel, bindings, params, grid);
+  }
+
+  /** Records one dispatch; into a pass of its own where `timed` describes one. */
+  encode(
+    kernel: Kernel,
+    bindings: Readonly<Record<string, Binding>>,
+    params: Readonly<Record<string, ParamValue>>,
+    grid: Grid,
+    timed?: () => GPUComputePassDescriptor,
   ): void {
     const slotBytes = kernel.layout.params?.bytes ?? 0;
     // Before the buffers are marked as used by this batch: a flush begins the next one.
     if (this.#ringUsed + slotBytes + this.#slotAlign > RING_BYTES) this.flush();
-    const group = this.#bindGroup(kernel, bindings);
+    const group = this.#bindGroups.get(kernel, bindings, this.#batch);
     this.#writeParams(kernel, params);
-    const pass = this.#openPass();
+    const pass = timed ? this.#closePass().beginComputePass(timed()) : this.#openPass();
     pass.setPipeline(kernel.pipeline);
     if (kernel.layout.params) {
       pass.setBindGroup(0, group, [this.#ringUsed]);
@@ -93,6 +138,7 @@ export class Recorder {
       pass.setBindGroup(0, group);
     }
     pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+    if (timed) pass.end();
     this.#dispatches++;
     if (++this.#pending >= DISPATCHES_PER_SUBMIT) this.flush();
   }
@@ -111,11 +157,18 @@ export class Recorder {
     this.#pending++;
   }
 
+  /** Sets a buffer to zeros, in order with the dispatches. */
+  clear(target: PoolBuffer): void {
+    this.#closePass().clearBuffer(target.gpu);
+    target.batch = this.#batch;
+    this.#pending++;
+  }
+
   /** Writes bytes into a buffer, after every command already recorded that uses it. */
   upload(target: PoolBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
     // queue.writeBuffer overtakes commands that are recorded but not submitted.
     if (target.batch === this.#batch && this.#encoder) this.flush();
-    this.#device.queue.writeBuffer(target.gpu, offset, data.buffer, data.byteOffset, data.byteLength);
+    this.queue.writeBuffer(target.gpu, offset, data.buffer, data.byteOffset, data.byteLength);
   }
 
   /** Submits what is recorded. */
@@ -123,19 +176,27 @@ export class Recorder {
     this.#check();
     if (!this.#encoder) return;
     const encoder = this.#closePass();
-    if (this.#ringUsed > 0)
-      this.#device.queue.writeBuffer(this.#ring, 0, this.#ringWords.buffer, 0, this.#ringUsed);
-    this.#device.queue.submit([encoder.finish()]);
+    this.watcher?.submitting(encoder);
+    if (this.#ringUsed > 0) this.queue.writeBuffer(this.#ring, 0, this.#ringWords.buffer, 0, this.#ringUsed);
+    this.queue.submit([encoder.finish()]);
     this.#encoder = null;
     this.#ringUsed = 0;
     this.#pending = 0;
     this.#batch++;
     this.#submits++;
     this.#check();
+    this.watcher?.submitted();
   }
 
   /** Reads bytes back: the only wait of the engine. */
   async read(source: PoolBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
+    const result = await this.fetch(source, offset, bytes);
+    if (this.watcher) await this.watcher.waited();
+    return result;
+  }
+
+  /** `read` for those who look on. */
+  async fetch(source: PoolBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     const size = sizeClass(bytes);
     const staging =
       this.#staging.get(size)?.pop() ??
@@ -143,7 +204,8 @@ export class Recorder {
     const encoder = this.#closePass();
     encoder.copyBufferToBuffer(source.gpu, offset, staging, 0, Math.ceil(bytes / 4) * 4);
     this.flush();
-    await settle(staging.mapAsync(MAP_MODE_READ, 0, size), this.#polite);
+    if (this.queue instanceof SerialQueue) await this.queue.drain();
+    await this.wait(staging.mapAsync(MAP_MODE_READ, 0, size));
     this.#check();
     const result = staging.getMappedRange(0, Math.ceil(bytes / 4) * 4).slice(0, bytes);
     staging.unmap();
@@ -156,10 +218,15 @@ export class Recorder {
   /** Submits, and waits until the device has done everything but the last `ahead` calls' work. */
   async throttle(ahead = 0): Promise<void> {
     this.flush();
-    this.#inFlight.push(this.#device.queue.onSubmittedWorkDone());
-    while (this.#inFlight.length > ahead)
-      await settle(this.#inFlight.shift() as Promise<unknown>, this.#polite);
+    this.#inFlight.push(this.queue.onSubmittedWorkDone());
+    while (this.#inFlight.length > ahead) await this.wait(this.#inFlight.shift() as Promise<unknown>);
     this.#check();
+    if (this.watcher) await this.watcher.waited();
+  }
+
+  /** Waits for a promise of the device, politely on software adapters. */
+  wait<T>(promise: Promise<T>): Promise<T> {
+    return settle(promise, this.#polite);
   }
 
   statistics(): RecorderStatistics {
@@ -179,44 +246,12 @@ export class Recorder {
     return this.#encoder;
   }
 
-  #bindGroup(kernel: Kernel, bindings: Readonly<Record<string, Binding>>): GPUBindGroup {
-    const wanted = kernel.layout.bindings;
-    let key = `${kernel.id}`;
-    for (const { name } of wanted) {
-      const binding = bindings[name];
-      if (!binding) throw new GpuError(`${kernel.label}: no buffer passed for "${name}"`);
-      binding.buffer.batch = this.#batch;
-      key += `:${binding.buffer.id},${binding.offset},${binding.bytes}`;
-    }
-    const names = Object.keys(bindings);
-    if (names.length > wanted.length) {
-      const extra = names.filter((name) => !wanted.some((b) => b.name === name));
-      throw new GpuError(`${kernel.label}: has no binding named ${extra.join(", ")}`);
-    }
-    let group = this.#bindGroups.get(key);
-    if (!group) {
-      // Batches of ever new lengths would collect groups without end.
-      if (this.#bindGroups.size >= MAX_BIND_GROUPS) this.#bindGroups.clear();
-      group = this.#createBindGroup(kernel, bindings);
-      this.#bindGroups.set(key, group);
-    }
-    return group;
-  }
-
-  /** Forgets cached bind groups: they would hold on to buffers that the pool destroys. */
+  /** Lets go of buffers before the pool destroys them, and of those that were read through. */
   forget(): void {
+    if (this.queue instanceof SerialQueue) this.queue.runNow();
     this.#bindGroups.clear();
-  }
-
-  #createBindGroup(kernel: Kernel, bindings: Readonly<Record<string, Binding>>): GPUBindGroup {
-    const entries: GPUBindGroupEntry[] = kernel.layout.bindings.map(({ name, binding }) => {
-      const { buffer, offset, bytes } = bindings[name] as Binding;
-      return { binding, resource: { buffer: buffer.gpu, offset, size: bytes } };
-    });
-    const { params } = kernel.layout;
-    if (params)
-      entries.push({ binding: params.binding, resource: { buffer: this.#ring, size: params.bytes } });
-    return this.#device.createBindGroup({ label: kernel.label, layout: kernel.bindGroupLayout, entries });
+    for (const list of this.#staging.values()) for (const buffer of list) buffer.destroy();
+    this.#staging.clear();
   }
 
   #writeParams(kernel: Kernel, params: Readonly<Record<string, ParamValue>>): void {

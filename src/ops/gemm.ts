@@ -127,6 +127,7 @@ export function gemm(gpu: Gpu, p: Product): void {
   };
   const arrays = { a: p.a, b: p.b, bias: p.bias ?? null, route: p.route ?? null };
   const lanes = gpu.subgroupSize;
+  const work = { flops: 2 * M * N * K * batch };
   const entry = gpu.isSoftware ? subgroupEntry(p, strides, lanes) : null;
   const tiles = (columns: number, rows: number): Grid => [Math.ceil(N / columns), Math.ceil(M / rows), batch];
   if (entry) {
@@ -135,10 +136,11 @@ export function gemm(gpu: Gpu, p: Product): void {
       { ...arrays, c4: p.c },
       params,
       tiles(4 * lanes, subgroupRows(entry, lanes)),
+      work,
     );
   } else if (gpu.isSoftware) {
-    gpu.run(plain, { ...arrays, c: p.c }, params, tiles(32, 32));
+    gpu.run(plain, { ...arrays, c: p.c }, params, tiles(32, 32), work);
   } else {
-    gpu.run(tiled, { ...arrays, c: p.c }, params, tiles(64, 64));
+    gpu.run(tiled, { ...arrays, c: p.c }, params, tiles(64, 64), work);
   }
 }

@@ -99,6 +99,7 @@ export function copyInto(gpu: Gpu, source: GpuArray, target: GpuArray): void {
       target_strides: target.strides,
     },
     threads(n),
+    { parts: { source, destination: target } },
   );
 }
 

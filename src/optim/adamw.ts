@@ -63,6 +63,7 @@ export class AdamW {
     const table = correctionTable(this.#options.betas);
     this.#table = table.length / 2 - 1;
     this.#schedule = gpu.from(table);
+    for (const array of this.#own()) array.under("optimiser");
   }
 
   /** Sets gradients to zero. Call before each step's forward pass. */
@@ -128,15 +129,20 @@ export class AdamW {
 
   dispose(): void {
     this.arena.dispose();
-    const own = [
+    for (const array of this.#own()) array.release();
+  }
+
+  /** What lies beside the arena. */
+  #own(): GpuArray[] {
+    return [
       this.#firstMoments,
       this.#secondMoments,
       this.#steps,
       this.#takesPart,
       this.#entries,
       this.#blockEntry,
+      this.#schedule,
     ];
-    for (const array of [...own, this.#schedule]) array.release();
   }
 }
 
