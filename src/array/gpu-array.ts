@@ -86,6 +86,8 @@ export class GpuArray {
   readonly dtype: DType;
   readonly offset: number;
   readonly strides: readonly number[];
+  /** Elements. */
+  readonly size: number;
   #alive = true;
 
   constructor(
@@ -100,10 +102,7 @@ export class GpuArray {
     this.dtype = dtype;
     this.offset = offset;
     this.strides = strides;
-  }
-
-  get size(): number {
-    return sizeOf(this.shape);
+    this.size = sizeOf(shape);
   }
 
   get bytes(): number {

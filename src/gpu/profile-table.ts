@@ -20,11 +20,12 @@ function cellsOf(kernel: KernelProfile): string[] {
 }
 
 function totalLines(report: ProfileReport): string[] {
-  const { dispatches, submits, wallMs, hostMs, hostMicrosecondsPerDispatch, kernels } = report;
-  const host = `${figure(hostMs, 2)} ms on the host (${figure(hostMicrosecondsPerDispatch, 1)} µs a dispatch)`;
+  const { dispatches, submits, wallMs, hostMs, submitMs, hostMicrosecondsPerDispatch, kernels } = report;
+  const perDispatch = `${figure(hostMicrosecondsPerDispatch, 1)} µs a dispatch`;
   const lines = [
     `${report.device}: ${clockOf(report)}`,
-    `${dispatches} dispatches of ${kernels.length} kernels in ${submits} submits; ${figure(wallMs, 2)} ms in all, ${host}`,
+    `${dispatches} dispatches of ${kernels.length} kernels in ${submits} submits, ${figure(wallMs, 2)} ms in all`,
+    `host ${figure(hostMs, 2)} ms (${perDispatch}), of it submits ${figure(submitMs, 2)} ms`,
   ];
   if (report.clock === "none") return lines;
   const idle = `${figure(report.idleMs, 2)} ms (${figure(report.idleBetweenSubmitsMs, 2)} ms between submits)`;

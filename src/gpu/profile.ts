@@ -43,6 +43,8 @@ export interface ProfileReport {
   readonly wallMs: number;
   /** In which the program and the engine prepared dispatches, waits for the device left out. */
   readonly hostMs: number;
+  /** The part of `hostMs` in which finished command buffers were handed to the driver. */
+  readonly submitMs: number;
   /** `hostMs` over dispatches. */
   readonly hostMicrosecondsPerDispatch: number;
   /** In which at least one kernel ran. NaN without a clock, as are the next three. */
@@ -98,6 +100,7 @@ export class Profiler implements Onlooker {
   #dispatches = 0;
   #startedMs = 0;
   #hostMs = 0;
+  #submitMs = 0;
   /** A stretch of host time: since the start, or since the last wait. */
   #stretchStartedMs = 0;
   #lastActMs = 0;
@@ -161,7 +164,8 @@ export class Profiler implements Onlooker {
     this.#busyUntilMs = Math.max(endedMs, newMs);
   }
 
-  onSubmitted(): void {
+  onSubmitted(ms: number): void {
+    this.#submitMs += ms;
     this.#lastActMs = performance.now();
   }
 
@@ -189,6 +193,7 @@ export class Profiler implements Onlooker {
       submits,
       wallMs,
       hostMs: this.#hostMs,
+      submitMs: this.#submitMs,
       hostMicrosecondsPerDispatch: (1000 * this.#hostMs) / this.#dispatches,
       busyMs: timed(this.#busyMs),
       idleMs: timed(this.#idleMs),

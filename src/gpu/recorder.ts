@@ -77,6 +77,9 @@ export class Recorder {
   readonly #check: () => void;
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
+  /** The kernel that the pass is set to. */
+  #current: Kernel | null = null;
+  readonly #offsets = [0];
   #ringUsed = 0;
   #pending = 0;
   #batch = 1;
@@ -130,9 +133,11 @@ export class Recorder {
     const group = this.#bindGroups.get(kernel, bindings, this.#batch);
     this.#writeParams(kernel, params);
     const pass = timed ? this.#closePass().beginComputePass(timed()) : this.#openPass();
-    pass.setPipeline(kernel.pipeline);
+    if (this.#current !== kernel) pass.setPipeline(kernel.pipeline);
+    this.#current = timed ? null : kernel;
     if (kernel.layout.params) {
-      pass.setBindGroup(0, group, [this.#ringUsed]);
+      this.#offsets[0] = this.#ringUsed;
+      pass.setBindGroup(0, group, this.#offsets);
       this.#ringUsed += Math.ceil(slotBytes / this.#slotAlign) * this.#slotAlign;
     } else {
       pass.setBindGroup(0, group);
@@ -218,6 +223,7 @@ export class Recorder {
   /** Submits, and waits until the device has done everything but the last `ahead` calls' work. */
   async throttle(ahead = 0): Promise<void> {
     this.flush();
+    if (this.queue instanceof SerialQueue) await this.queue.drain();
     this.#inFlight.push(this.queue.onSubmittedWorkDone());
     while (this.#inFlight.length > ahead) await this.wait(this.#inFlight.shift() as Promise<unknown>);
     this.#check();
@@ -242,6 +248,7 @@ export class Recorder {
   #closePass(): GPUCommandEncoder {
     this.#pass?.end();
     this.#pass = null;
+    this.#current = null;
     this.#encoder ??= this.#device.createCommandEncoder();
     return this.#encoder;
   }

@@ -15,7 +15,7 @@ export class SerialTimer implements DispatchTimer {
     this.#recorder = recorder;
     recorder.flush();
     this.#direct = recorder.queue;
-    this.#queue = new SerialQueue(this.#direct, (promise) => recorder.wait(promise));
+    this.#queue = new SerialQueue(this.#direct);
     recorder.queue = this.#queue;
   }
 

@@ -15,11 +15,12 @@ export type Clock = "timestamps" | "host";
 export interface Onlooker {
   /** Dispatches are not timed where it names no clock. */
   readonly clock?: Clock | undefined;
-  /** Just recorded, and how long that took. */
-  onRecorded?(record: DispatchRecord, startedMs: number): void;
+  /** A dispatch has just been recorded. */
+  onRecorded?(record: DispatchRecord): void;
   /** In order, some time after `onRecorded`; only with a clock. */
   onTimed?(record: DispatchRecord, time: DispatchTime): void;
-  onSubmitted?(): void;
+  /** How long the submit itself took the host. */
+  onSubmitted?(ms: number): void;
   /** After each wait for the device. */
   onWaited?(): void;
 }
@@ -42,6 +43,7 @@ export class Watch implements Watcher {
   #tracer: NanTracer | null = null;
   #tracing = 0;
   #number = 0;
+  #submittingMs = 0;
 
   constructor(device: GPUDevice, recorder: Recorder, kernels: KernelCache, pool: Pool) {
     this.#device = device;
@@ -111,7 +113,6 @@ export class Watch implements Watcher {
     grid: Grid,
     work: Work | undefined,
   ): void {
-    const startedMs = performance.now();
     const { op } = this.#recorder;
     const record: DispatchRecord = { number: ++this.#number, kernel, bindings, params, grid, work, op };
     const onlookers = this.#onlookers;
@@ -120,17 +121,19 @@ export class Watch implements Watcher {
     };
     if (this.#timer) this.#timer.dispatch(record, onTimed);
     else this.#recorder.encode(kernel, bindings, params, grid);
-    for (const onlooker of onlookers) onlooker.onRecorded?.(record, startedMs);
+    for (const onlooker of onlookers) onlooker.onRecorded?.(record);
     this.#tracer?.check(record);
   }
 
   submitting(encoder: GPUCommandEncoder): void {
+    this.#submittingMs = performance.now();
     this.#timer?.submitting(encoder);
   }
 
   submitted(): void {
     this.#timer?.submitted();
-    for (const onlooker of this.#onlookers) onlooker.onSubmitted?.();
+    const ms = performance.now() - this.#submittingMs;
+    for (const onlooker of this.#onlookers) onlooker.onSubmitted?.(ms);
   }
 
   async waited(): Promise<void> {
