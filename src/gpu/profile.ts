@@ -1,5 +1,5 @@
 import type { Device } from "./device.ts";
-import type { DispatchRecord, DispatchTime } from "./dispatch-record.ts";
+import { boundArrays, type DispatchRecord, type DispatchTime } from "./dispatch-record.ts";
 import { GpuError } from "./errors.ts";
 import type { Kernel, KernelSpec } from "./kernel.ts";
 import type { Clock, Onlooker } from "./watch.ts";
@@ -23,7 +23,7 @@ export interface KernelProfile {
   readonly meanMs: number;
   /** Of the time of all kernels, 0 to 1. */
   readonly share: number;
-  /** Of all bindings, each once: at most this is moved if nothing is read twice. */
+  /** Of all arrays that are bound, each once and whole: more than is moved where a kernel reads a part, less where it reads twice. */
   readonly bytes: number;
   readonly gigabytesPerSecond: number;
   /** 0 where the op does not say. */
@@ -145,7 +145,7 @@ export class Profiler implements Onlooker {
   onRecorded(record: DispatchRecord): void {
     const tally = this.#tallyOf(record.kernel);
     tally.count++;
-    for (const { name } of record.kernel.layout.bindings) tally.bytes += record.bindings[name]?.bytes ?? 0;
+    for (const { binding } of boundArrays(record)) tally.bytes += binding.bytes;
     tally.flops += record.work?.flops ?? 0;
     this.#dispatches++;
     this.#lastActMs = performance.now();
