@@ -143,6 +143,7 @@ export class Device {
       await this.recorder.throttle();
     } finally {
       this.#closed = true;
+      this.leaks?.end();
       this.#device.destroy();
     }
   }
