@@ -1,5 +1,5 @@
 // destination[strided] = source[strided], bit for bit, whatever the elements are; and destination = constant.
-// One thread per element. Reads 1, writes 1.
+// Thread: one element, or two of 16 bits. Reads 1, writes 1.
 // use: lib/grid
 struct Params {
   n: u32, rank: u32, source_offset: u32, target_offset: u32, constant: u32,
@@ -25,6 +25,30 @@ fn strided(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     target_at += place * params.target_strides[e / 4u][e % 4u];
   }
   destination[target_at] = source[source_at];
+}
+
+// Elements of 16 bits, two to a word; the destination has no gaps and starts at a whole word. What follows an odd
+// number of elements keeps its value.
+@compute @workgroup_size(64)
+fn strided_halves(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = 2u * (unfold(group, groups) * 64u + lane);
+  if (i >= params.n) { return; }
+  let word = (params.target_offset + i) / 2u;
+  var upper = destination[word] >> 16u;
+  if (i + 1u < params.n) { upper = half_at(i + 1u); }
+  destination[word] = half_at(i) | (upper << 16u);
+}
+
+fn half_at(i: u32) -> u32 {
+  var rest = i;
+  var at = params.source_offset;
+  for (var d = params.rank; d > 0u; d--) {
+    let e = d - 1u;
+    let size = params.shape[e / 4u][e % 4u];
+    at += (rest % size) * params.source_strides[e / 4u][e % 4u];
+    rest /= size;
+  }
+  return (source[at / 2u] >> (16u * (at % 2u))) & 0xffffu;
 }
 
 @compute @workgroup_size(64)

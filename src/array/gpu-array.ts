@@ -1,5 +1,5 @@
 import { type Device, GpuError, type Holding, OTHER, type PoolBuffer, SAVED } from "../gpu/index.ts";
-import { type DType, ELEMENT_BYTES } from "./dtype.ts";
+import { bytesOf, type DType } from "./dtype.ts";
 import { type Shape, sameShape, showShape, sizeOf, stridesOf } from "./shape.ts";
 
 /**
@@ -22,7 +22,7 @@ export class Storage implements Holding {
   #saved = 0;
 
   constructor(device: Device, shape: Shape, dtype: DType) {
-    const bytes = sizeOf(shape) * ELEMENT_BYTES;
+    const bytes = sizeOf(shape) * bytesOf(dtype);
     this.device = device;
     this.bytes = bytes;
     this.shape = shape;
@@ -106,7 +106,12 @@ export class GpuArray {
   }
 
   get bytes(): number {
-    return this.size * ELEMENT_BYTES;
+    return this.size * bytesOf(this.dtype);
+  }
+
+  /** Where the first element lies in the storage, in bytes. */
+  get byteOffset(): number {
+    return this.offset * bytesOf(this.dtype);
   }
 
   get alive(): boolean {
@@ -125,7 +130,7 @@ export class GpuArray {
 
   /** Contiguous, and starting where a kernel can bind it. */
   get isBindable(): boolean {
-    return (this.offset * ELEMENT_BYTES) % this.storage.device.traits.alignment === 0 && this.isContiguous;
+    return this.byteOffset % this.storage.device.traits.alignment === 0 && this.isContiguous;
   }
 
   /** Another view of the same storage, which then has one reference more. */

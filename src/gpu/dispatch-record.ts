@@ -1,18 +1,10 @@
 import type { Binding } from "./bind-groups.ts";
-import type { Kernel } from "./kernel.ts";
-import type { BoundPart, Grid, ParamValue, Work } from "./recorder.ts";
+import type { BoundPart, DispatchNote, Encode } from "./recorder.ts";
 
-/** One dispatch, as it is told to those who look on. */
-export interface DispatchRecord {
-  /** Counted from 1 since somebody looks on. */
+/** One dispatch that somebody looks on at. */
+export interface DispatchRecord extends DispatchNote {
+  /** Counted from 1 while somebody looks on. */
   readonly number: number;
-  readonly kernel: Kernel;
-  readonly bindings: Readonly<Record<string, Binding>>;
-  readonly params: Readonly<Record<string, ParamValue>>;
-  readonly grid: Grid;
-  readonly work: Work | undefined;
-  /** "layerNorm", "layerNorm backward"; null outside of any op. */
-  readonly op: string | null;
 }
 
 /** When a dispatch ran, in milliseconds of a clock of the device's (or the host's) own. */
@@ -27,8 +19,8 @@ export interface DispatchTime {
 
 /** Finds out how long each dispatch takes. */
 export interface DispatchTimer {
-  /** Records the dispatch in a way that it can be timed. `onTimed` is called later, in order. */
-  dispatch(record: DispatchRecord, onTimed: (time: DispatchTime) => void): void;
+  /** Has the dispatch recorded in a way that it can be timed. `onTimed` is called later, in order. */
+  dispatch(encode: Encode, onTimed: (time: DispatchTime) => void): void;
   submitting(encoder: GPUCommandEncoder): void;
   submitted(): void;
   /** Resolves when every dispatch submitted so far has been timed. */

@@ -11,13 +11,20 @@ interface Lost {
  */
 export class LeakReporter {
   readonly #registry: FinalizationRegistry<Lost>;
+  #isOver = false;
 
   constructor(report: (message: string) => void) {
-    this.#registry = new FinalizationRegistry(({ what, stack }) =>
+    this.#registry = new FinalizationRegistry(({ what, stack }) => {
+      if (this.#isOver) return;
       report(
         `leak: ${what} was collected without dispose(); its memory is lost. It was made here:\n${stack}`,
-      ),
-    );
+      );
+    });
+  }
+
+  /** The device is closed, and all memory was given back with it. */
+  end(): void {
+    this.#isOver = true;
   }
 
   /** Watches an object until `forget`. */

@@ -23,15 +23,22 @@ export interface BoundPart extends BoundArray {
   readonly strides: readonly number[];
 }
 
-/** Takes the place of `Recorder.encode` while a device is profiled or traced; see watch.ts. */
+/** A dispatch, as it is told to those who look on. */
+export interface DispatchNote {
+  readonly kernel: Kernel;
+  readonly bindings: Readonly<Record<string, Binding>>;
+  readonly work: Work | undefined;
+  /** "layerNorm", "layerNorm backward"; null outside of any op. */
+  readonly op: string | null;
+}
+
+/** Records a dispatch; into a pass of its own where one is described. */
+export type Encode = (timed?: () => GPUComputePassDescriptor) => void;
+
+/** Looks on while a device is profiled or traced; see watch.ts. */
 export interface Watcher {
-  dispatch(
-    kernel: Kernel,
-    bindings: Readonly<Record<string, Binding>>,
-    params: Readonly<Record<string, ParamValue>>,
-    grid: Grid,
-    work: Work | undefined,
-  ): void;
+  /** Calls `encode`, which records the dispatch. */
+  dispatch(note: DispatchNote, encode: Encode): void;
   /** The last chance to add commands to a submit. */
   submitting(encoder: GPUCommandEncoder): void;
   submitted(): void;
@@ -115,8 +122,10 @@ export class Recorder {
     grid: Grid,
     work?: Work,
   ): void {
-    if (this.watcher) this.watcher.dispatch(kernel, bindings, params, grid, work);
-    else this.encode(kernel, bindings, params, grid);
+    if (this.watcher) {
+      const note = { kernel, bindings, work, op: this.op };
+      this.watcher.dispatch(note, (timed) => this.encode(kernel, bindings, params, grid, timed));
+    } else this.encode(kernel, bindings, params, grid);
   }
 
   /** Records one dispatch; into a pass of its own where `timed` describes one. */

@@ -1,5 +1,5 @@
-import type { DispatchRecord, DispatchTime, DispatchTimer } from "./dispatch-record.ts";
-import type { Recorder } from "./recorder.ts";
+import type { DispatchTime, DispatchTimer } from "./dispatch-record.ts";
+import type { Encode, Recorder } from "./recorder.ts";
 import { type CommandQueue, SerialQueue } from "./serial-queue.ts";
 
 /**
@@ -19,9 +19,9 @@ export class SerialTimer implements DispatchTimer {
     recorder.queue = this.#queue;
   }
 
-  dispatch({ kernel, bindings, params, grid }: DispatchRecord, onTimed: (time: DispatchTime) => void): void {
+  dispatch(encode: Encode, onTimed: (time: DispatchTime) => void): void {
     this.#recorder.flush(); // copies before it are not timed with it
-    this.#recorder.encode(kernel, bindings, params, grid);
+    encode();
     this.#recorder.flush();
     this.#queue.time((startedMs, endedMs) =>
       onTimed({ startedMs, endedMs, isFirst: true, roundTripMs: this.#queue.roundTripMs }),

@@ -1,6 +1,6 @@
-import type { DispatchRecord, DispatchTime, DispatchTimer } from "./dispatch-record.ts";
+import type { DispatchTime, DispatchTimer } from "./dispatch-record.ts";
 import { GPU_USAGE } from "./pool.ts";
-import type { Recorder } from "./recorder.ts";
+import type { Encode, Recorder } from "./recorder.ts";
 
 /** Dispatches of one query set. A submit holds no more of them. */
 const DISPATCHES = 256;
@@ -31,10 +31,10 @@ export class TimestampTimer implements DispatchTimer {
     this.#resolved = device.createBuffer({ size: BYTES, usage: QUERY_RESOLVE | GPU_USAGE.COPY_SRC });
   }
 
-  dispatch({ kernel, bindings, params, grid }: DispatchRecord, onTimed: (time: DispatchTime) => void): void {
+  dispatch(encode: Encode, onTimed: (time: DispatchTime) => void): void {
     if (this.#pending.length === DISPATCHES) this.#recorder.flush();
     // Called when the pass begins: encoding may flush before that, and then the first queries are free again.
-    this.#recorder.encode(kernel, bindings, params, grid, () => {
+    encode(() => {
       const first = 2 * this.#pending.push(onTimed) - 2;
       return {
         timestampWrites: {

@@ -1,10 +1,9 @@
-import type { Binding } from "./bind-groups.ts";
 import type { DispatchRecord, DispatchTime, DispatchTimer } from "./dispatch-record.ts";
 import { GpuError } from "./errors.ts";
-import type { Kernel, KernelCache } from "./kernel.ts";
+import type { KernelCache } from "./kernel.ts";
 import { NanTracer } from "./nan-tracer.ts";
 import type { Pool } from "./pool.ts";
-import type { Grid, ParamValue, Recorder, Watcher, Work } from "./recorder.ts";
+import type { DispatchNote, Encode, Recorder, Watcher } from "./recorder.ts";
 import { SerialTimer } from "./serial-timer.ts";
 import { TimestampTimer } from "./timestamp-timer.ts";
 
@@ -106,21 +105,14 @@ export class Watch implements Watcher {
     await this.#tracer?.verify();
   }
 
-  dispatch(
-    kernel: Kernel,
-    bindings: Readonly<Record<string, Binding>>,
-    params: Readonly<Record<string, ParamValue>>,
-    grid: Grid,
-    work: Work | undefined,
-  ): void {
-    const { op } = this.#recorder;
-    const record: DispatchRecord = { number: ++this.#number, kernel, bindings, params, grid, work, op };
+  dispatch(note: DispatchNote, encode: Encode): void {
+    const record: DispatchRecord = { ...note, number: ++this.#number };
     const onlookers = this.#onlookers;
     const onTimed = (time: DispatchTime): void => {
       for (const onlooker of onlookers) onlooker.onTimed?.(record, time);
     };
-    if (this.#timer) this.#timer.dispatch(record, onTimed);
-    else this.#recorder.encode(kernel, bindings, params, grid);
+    if (this.#timer) this.#timer.dispatch(encode, onTimed);
+    else encode();
     for (const onlooker of onlookers) onlooker.onRecorded?.(record);
     this.#tracer?.check(record);
   }

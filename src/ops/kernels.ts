@@ -1,5 +1,5 @@
-import type { Gpu, GpuArray } from "../array/index.ts";
-import { type Grid, grid1d, type KernelSpec } from "../gpu/index.ts";
+import { bytesOf, type Gpu, type GpuArray, isHalf, showShape } from "../array/index.ts";
+import { GpuError, type Grid, grid1d, type KernelSpec } from "../gpu/index.ts";
 
 /** Threads of a workgroup in kernels with one thread per element. */
 const THREADS = 64;
@@ -59,6 +59,7 @@ export function columnKernel(shader: string, entry: string): (columns: number) =
 
 const fillKernel: KernelSpec = { shader: "copy", entry: "fill" };
 const stridedKernel: KernelSpec = { shader: "copy", entry: "strided" };
+const stridedHalvesKernel: KernelSpec = { shader: "copy", entry: "strided_halves" };
 const addKernel: KernelSpec = { shader: "accumulate", entry: "add" };
 const NO_STRIDES = {
   rank: 0,
@@ -69,9 +70,9 @@ const NO_STRIDES = {
   target_strides: [],
 };
 
-/** Sets every element of a bindable array to the same 32 bits. */
+/** Sets every word of a bindable array to the same 32 bits. */
 export function fill(gpu: Gpu, array: GpuArray, bits = 0): void {
-  const n = array.size;
+  const n = Math.ceil(array.bytes / 4);
   if (n > 0) gpu.run(fillKernel, { destination: array }, { ...NO_STRIDES, n, constant: bits }, threads(n));
 }
 
@@ -81,12 +82,18 @@ export function zeros(gpu: Gpu, shape: readonly number[]): GpuArray {
   return array;
 }
 
-/** Copies `source` into `target`, both of the same shape and strided in any way. They must not share a storage. */
+/**
+ * Copies `source` into `target`, both of the same shape, element size and strided in any way (a target of halves
+ * without gaps, and from a whole word on). They must not share a storage.
+ */
 export function copyInto(gpu: Gpu, source: GpuArray, target: GpuArray): void {
   const n = source.size;
   if (n === 0) return;
+  const halves = isHalf(target.dtype);
+  if (halves && (!target.isContiguous || target.offset % 2 !== 0))
+    throw new GpuError(`copy: a view into ${target.dtype} ${showShape(target.shape)} cannot be written to`);
   gpu.run(
-    stridedKernel,
+    halves ? stridedHalvesKernel : stridedKernel,
     { source: wholeStorage(gpu, source), destination: wholeStorage(gpu, target) },
     {
       n,
@@ -98,17 +105,21 @@ export function copyInto(gpu: Gpu, source: GpuArray, target: GpuArray): void {
       source_strides: source.strides,
       target_strides: target.strides,
     },
-    threads(n),
+    threads(halves ? Math.ceil(n / 2) : n),
     { parts: { source, destination: target } },
   );
 }
 
-/** The array itself where a kernel can bind it, else a contiguous copy. */
-export function contiguous(gpu: Gpu, array: GpuArray): GpuArray {
-  if (array.isBindable) return array;
+/** A contiguous copy. */
+export function copyOf(gpu: Gpu, array: GpuArray): GpuArray {
   const copy = gpu.like(array);
   copyInto(gpu, array, copy);
   return copy;
+}
+
+/** The array itself where a kernel can bind it, else a contiguous copy. */
+export function contiguous(gpu: Gpu, array: GpuArray): GpuArray {
+  return array.isBindable ? array : copyOf(gpu, array);
 }
 
 /** total += x. `total` is bindable and shares no storage with x. */
@@ -118,5 +129,5 @@ export function accumulate(gpu: Gpu, total: GpuArray, x: GpuArray): void {
 }
 
 function wholeStorage(gpu: Gpu, array: GpuArray): GpuArray {
-  return gpu.view(array, [array.storage.bytes / 4], 0);
+  return gpu.view(array, [array.storage.bytes / bytesOf(array.dtype)], 0);
 }
