@@ -52,7 +52,7 @@ export class Parameter extends Tensor {
       () => castArray(this.gpu, this.array, dtype),
       (made) => [made],
     );
-    this.replaceArray(converted);
+    this.replaceArray(converted.under("parameters"));
   }
 
   override receive(dy: GpuArray): void {

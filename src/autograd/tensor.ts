@@ -107,7 +107,9 @@ export class Tensor implements GradientSink {
       if (own.storage.references === 1 && own.isBindable && own.hasShape(dy.shape) && !isHalf(own.dtype))
         ops.accumulate(this.gpu, own, dy);
       else
-        this.#gradient.replaceArray(addGradient(this.gpu, own.view(own.shape, own.offset, own.strides), dy));
+        this.#gradient.replaceArray(
+          addGradient(this.gpu, own.view(own.shape, own.offset, own.strides), dy).under("gradients"),
+        );
       return;
     }
     const gradient = new Tensor(this.gpu, ownGradient(this.gpu, dy).under("gradients"));
