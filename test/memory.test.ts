@@ -5,10 +5,11 @@ import { type Gpu, openGpu } from "../src/array/index.ts";
 import { gelu, linear, Parameter, Stream, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
 import { GpuError, memory, memoryScope, resetPeakMemory, sizeClass, trim } from "../src/gpu/index.ts";
 import { AdamW } from "../src/optim/index.ts";
-import { liveBytes, gpu as testGpu, withEnv } from "./device.ts";
+import { liveBytes, withEnv } from "./device.ts";
 import { runProgram } from "./program-process.ts";
 
-const gpu = await testGpu();
+// A device of its own: others leave memory taken.
+const gpu = await openGpu();
 const scopes = suite("memory, scopes");
 const totals = suite("memory, totals");
 const ending = suite("memory, ending");
@@ -261,5 +262,7 @@ ending("nothing is reported where debugging is off", async () => {
   const { code, stderr } = await runProgram(losing, { env: { ADAMIX_DEBUG: "" }, flags: ["--expose-gc"] });
   assert.equal([code, stderr], [0, ""]);
 });
+
+ending.after(() => gpu.device.close());
 
 for (const part of [scopes, totals, ending]) part.run();
