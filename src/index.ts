@@ -5,6 +5,9 @@ export {
   attention,
   autocast,
   bankLinear,
+  CapturedStep,
+  type CaptureOptions,
+  capture,
   cast,
   clamp,
   concat,
@@ -55,6 +58,7 @@ export {
   transpose,
 } from "./autograd/index.ts";
 export {
+  CaptureRegion,
   Device,
   type DeviceTraits,
   formatProfile,

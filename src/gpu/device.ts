@@ -6,14 +6,15 @@ import {
   markFailed,
   numberFromEnv,
 } from "../platform/index.ts";
-import type { Binding } from "./bind-groups.ts";
+import { Captures } from "./captures.ts";
+import type { Bindings, Grid, Params, Work } from "./dispatch.ts";
 import { DispatchList } from "./dispatch-list.ts";
 import { GpuError } from "./errors.ts";
 import { KernelCache, type KernelSpec } from "./kernel.ts";
 import { LeakReporter } from "./leaks.ts";
 import { MemoryLedger, showLargest } from "./ledger.ts";
 import { Pool, type PoolBuffer, type PoolStatistics } from "./pool.ts";
-import { type Grid, type ParamValue, Recorder, type RecorderStatistics, type Work } from "./recorder.ts";
+import { Recorder, type RecorderStatistics } from "./recorder.ts";
 import { Watch } from "./watch.ts";
 
 /** What kernels are chosen by. */
@@ -50,6 +51,7 @@ export class Device {
   readonly pool: Pool;
   readonly recorder: Recorder;
   readonly kernels: KernelCache;
+  readonly captures: Captures;
   /** What is alive, by scope. */
   readonly ledger = new MemoryLedger();
   /** The profiler, the listing of ADAMIX_DEBUG and the tracer of NaN. */
@@ -73,6 +75,10 @@ export class Device {
     this.pool = new Pool(device, budgetBytes, () => `the largest are ${showLargest(this.ledger.largest(5))}`);
     this.kernels = new KernelCache(device, debug >= 2 ? printCode : null);
     this.recorder = new Recorder(device, found.kind === "software", () => this.#throwFailure());
+    this.captures = new Captures(this.pool, this.recorder, {
+      slotAlign: device.limits.minUniformBufferOffsetAlignment,
+      acquire: (bytes) => this.acquire(bytes),
+    });
     this.watch = new Watch(device, this.recorder, this.kernels, this.pool);
     this.leaks = debug >= 1 ? new LeakReporter(printLine) : null;
     if (debug >= 1) void this.watch.add(new DispatchList(printLine, this.watch.hasTimestamps));
@@ -92,14 +98,9 @@ export class Device {
     return new Device(found, device);
   }
 
-  run(
-    spec: KernelSpec,
-    bindings: Readonly<Record<string, Binding>>,
-    params: Readonly<Record<string, ParamValue>>,
-    grid: Grid,
-    work?: Work,
-  ): void {
+  run(spec: KernelSpec, bindings: Bindings, params: Params, grid: Grid, work?: Work): void {
     this.#throwFailure();
+    this.captures.checkDevice();
     const kernel = this.kernels.get(spec);
     this.#throwFailure(); // a kernel that does not compile
     this.recorder.dispatch(kernel, bindings, params, grid, work);
@@ -108,6 +109,10 @@ export class Device {
   acquire(bytes: number): PoolBuffer {
     this.#throwFailure();
     if (!this.pool.fits(bytes)) this.trim();
+    if (!this.pool.fits(bytes)) {
+      this.captures.reclaim();
+      this.trim();
+    }
     const buffer = this.pool.acquire(bytes);
     if (this.watch.isTracing) this.recorder.clear(buffer);
     return buffer;

@@ -1,5 +1,5 @@
-import type { Binding } from "./bind-groups.ts";
-import type { BoundPart, DispatchNote, Encode } from "./recorder.ts";
+import type { Binding, BoundPart, DispatchNote } from "./dispatch.ts";
+import type { Encode } from "./recorder.ts";
 
 /** One dispatch that somebody looks on at. */
 export interface DispatchRecord extends DispatchNote {

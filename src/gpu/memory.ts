@@ -7,12 +7,14 @@ export interface MemoryReport {
   readonly liveBytes: number;
   /** Waiting for reuse; `trim` gives it back. */
   readonly pooledBytes: number;
-  /** The largest `liveBytes` since the device was opened or `resetPeakMemory`. */
+  /** Kept by captured steps for their replays; `CapturedStep.dispose` gives it back. */
+  readonly capturedBytes: number;
+  /** The largest sum of live and captured bytes since the device was opened or `resetPeakMemory`. */
   readonly peakBytes: number;
-  /** What live and pooled memory may not exceed: ADAMIX_MEMORY_MB. */
+  /** What live, pooled and captured bytes together may not exceed: ADAMIX_MEMORY_MB. */
   readonly budgetBytes: number;
   /**
-   * By scope: those of `memoryScope`, and where there is none "parameters", "gradients", "optimiser", "saved for
+   * By scope, what arrays hold just now: those of `memoryScope`, and where there is none "parameters", "gradients", "optimiser", "saved for
    * backward" (which nothing but backward needs, or which is a result as well) and "other".
    */
   readonly scopes: Readonly<Record<string, ScopeMemory>>;
@@ -29,10 +31,11 @@ const LARGEST = 10;
 
 /** Bytes that are live, pooled and at their peak, in total and by scope. Cost: a walk over all live arrays. */
 export function memory({ device }: OnDevice): MemoryReport {
-  const { liveBytes, pooledBytes, peakBytes } = device.pool.statistics();
+  const { liveBytes, pooledBytes, capturedBytes, peakBytes } = device.pool.statistics();
   return {
     liveBytes,
     pooledBytes,
+    capturedBytes,
     peakBytes,
     budgetBytes: device.pool.budgetBytes,
     scopes: device.ledger.scopes(),

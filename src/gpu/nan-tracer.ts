@@ -1,4 +1,4 @@
-import type { Binding } from "./bind-groups.ts";
+import type { Binding } from "./dispatch.ts";
 import { type BoundInfo, boundArrays, type DispatchRecord, showArray } from "./dispatch-record.ts";
 import { GpuError } from "./errors.ts";
 import type { KernelCache, KernelSpec } from "./kernel.ts";

@@ -1,39 +1,23 @@
 import { settle } from "../platform/index.ts";
-import { BindGroups, type Binding, type BoundArray } from "./bind-groups.ts";
-import { ShapeError } from "./errors.ts";
+import { BindGroups } from "./bind-groups.ts";
+import type { CommandList } from "./command-list.ts";
+import {
+  type Binding,
+  type Bindings,
+  checkBindings,
+  type DispatchNote,
+  type Grid,
+  type Params,
+  ParamWords,
+  type Work,
+} from "./dispatch.ts";
 import type { Kernel } from "./kernel.ts";
 import { GPU_USAGE, type PoolBuffer, sizeClass } from "./pool.ts";
 import { type CommandQueue, SerialQueue } from "./serial-queue.ts";
 
-export type ParamValue = number | readonly number[];
-/** Workgroups in x, y, z. One-dimensional grids beyond 65,535 are folded by `grid1d`. */
-export type Grid = readonly [number, number, number];
-
-/** What an op can say about one dispatch. Only looked at while a device is profiled or traced. */
-export interface Work {
-  /** Floating-point operations. */
-  readonly flops?: number;
-  /** Where a kernel is handed a whole storage: the strided part that it reads or writes, by binding. */
-  readonly parts?: Readonly<Record<string, BoundPart>>;
-}
-
-/** `offset` and `strides` count elements from the start of the binding. */
-export interface BoundPart extends BoundArray {
-  readonly offset: number;
-  readonly strides: readonly number[];
-}
-
-/** A dispatch, as it is told to those who look on. */
-export interface DispatchNote {
-  readonly kernel: Kernel;
-  readonly bindings: Readonly<Record<string, Binding>>;
-  readonly work: Work | undefined;
-  /** "layerNorm", "layerNorm backward"; null outside of any op. */
-  readonly op: string | null;
-}
-
 /** Records a dispatch; into a pass of its own where one is described. */
-export type Encode = (timed?: () => GPUComputePassDescriptor) => void;
+export type Encode = (timed?: Timed) => void;
+export type Timed = () => GPUComputePassDescriptor;
 
 /** Looks on while a device is profiled or traced; see watch.ts. */
 export interface Watcher {
@@ -55,14 +39,7 @@ export interface RecorderStatistics {
 
 const RING_BYTES = 1 << 18;
 const DISPATCHES_PER_SUBMIT = 256;
-const MAX_GROUPS = 65_535;
-
-/** Folds a one-dimensional grid into two dimensions; the kernel unfolds it with lib/grid. */
-export function grid1d(groups: number): Grid {
-  if (groups <= MAX_GROUPS) return [Math.max(groups, 1), 1, 1];
-  const y = Math.ceil(groups / MAX_GROUPS);
-  return [Math.ceil(groups / y), y, 1];
-}
+const NO_OFFSETS: readonly number[] = [];
 
 /**
  * Records dispatches into one pass and submits them together.
@@ -76,12 +53,13 @@ export class Recorder {
   readonly #slotAlign: number;
   readonly #polite: boolean;
   readonly #ring: GPUBuffer;
-  readonly #ringWords = new Uint32Array(RING_BYTES / 4);
-  readonly #ringFloats = new Float32Array(this.#ringWords.buffer);
-  readonly #ringInts = new Int32Array(this.#ringWords.buffer);
+  readonly #ringWords = new ParamWords(RING_BYTES);
   readonly #bindGroups: BindGroups;
   readonly #staging = new Map<number, GPUBuffer[]>();
   readonly #check: () => void;
+  /** Takes the commands of a step that is being captured; null: they run. */
+  list: CommandList | null = null;
+  #capturedGroups = 0;
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
   /** The kernel that the pass is set to. */
@@ -115,46 +93,28 @@ export class Recorder {
     this.#bindGroups = new BindGroups(device, this.#ring);
   }
 
-  dispatch(
-    kernel: Kernel,
-    bindings: Readonly<Record<string, Binding>>,
-    params: Readonly<Record<string, ParamValue>>,
-    grid: Grid,
-    work?: Work,
-  ): void {
-    if (this.watcher) {
-      const note = { kernel, bindings, work, op: this.op };
-      this.watcher.dispatch(note, (timed) => this.encode(kernel, bindings, params, grid, timed));
+  dispatch(kernel: Kernel, bindings: Bindings, params: Params, grid: Grid, work?: Work): void {
+    const { list, watcher, op } = this;
+    if (list) list.dispatch({ kernel, bindings, work, op }, params, grid);
+    else if (watcher) {
+      watcher.dispatch({ kernel, bindings, work, op }, (timed) =>
+        this.encode(kernel, bindings, params, grid, timed),
+      );
     } else this.encode(kernel, bindings, params, grid);
   }
 
-  /** Records one dispatch; into a pass of its own where `timed` describes one. */
-  encode(
-    kernel: Kernel,
-    bindings: Readonly<Record<string, Binding>>,
-    params: Readonly<Record<string, ParamValue>>,
-    grid: Grid,
-    timed?: () => GPUComputePassDescriptor,
-  ): void {
+  /** Records one dispatch that nobody looks on at; into a pass of its own where `timed` describes one. */
+  encode(kernel: Kernel, bindings: Bindings, params: Params, grid: Grid, timed?: Timed): void {
+    checkBindings(kernel, bindings);
     const slotBytes = kernel.layout.params?.bytes ?? 0;
     // Before the buffers are marked as used by this batch: a flush begins the next one.
     if (this.#ringUsed + slotBytes + this.#slotAlign > RING_BYTES) this.flush();
-    const group = this.#bindGroups.get(kernel, bindings, this.#batch);
-    this.#writeParams(kernel, params);
-    const pass = timed ? this.#closePass().beginComputePass(timed()) : this.#openPass();
-    if (this.#current !== kernel) pass.setPipeline(kernel.pipeline);
-    this.#current = timed ? null : kernel;
-    if (kernel.layout.params) {
-      this.#offsets[0] = this.#ringUsed;
-      pass.setBindGroup(0, group, this.#offsets);
-      this.#ringUsed += Math.ceil(slotBytes / this.#slotAlign) * this.#slotAlign;
-    } else {
-      pass.setBindGroup(0, group);
-    }
-    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
-    if (timed) pass.end();
-    this.#dispatches++;
-    if (++this.#pending >= DISPATCHES_PER_SUBMIT) this.flush();
+    this.#ringWords.write(kernel, params, this.#ringUsed);
+    for (const name in bindings) (bindings[name] as Binding).buffer.batch = this.#batch;
+    this.#offsets[0] = this.#ringUsed;
+    this.#ringUsed += Math.ceil(slotBytes / this.#slotAlign) * this.#slotAlign;
+    const offsets = slotBytes > 0 ? this.#offsets : NO_OFFSETS;
+    this.#encode(kernel, this.#bindGroups.get(kernel, bindings), offsets, grid, timed);
   }
 
   /** Copies bytes between buffers, in order with the dispatches. */
@@ -165,6 +125,10 @@ export class Recorder {
     targetOffset: number,
     bytes: number,
   ): void {
+    if (this.list) {
+      this.list.copy(source, sourceOffset, target, targetOffset, bytes);
+      return;
+    }
     const encoder = this.#closePass();
     encoder.copyBufferToBuffer(source.gpu, sourceOffset, target.gpu, targetOffset, bytes);
     source.batch = target.batch = this.#batch;
@@ -185,13 +149,45 @@ export class Recorder {
     this.queue.writeBuffer(target.gpu, offset, data.buffer, data.byteOffset, data.byteLength);
   }
 
+  /** Makes a captured list ready for replays. */
+  seal(list: CommandList, uniforms: PoolBuffer | null): void {
+    list.seal(this.#device, uniforms);
+    if (uniforms) this.upload(uniforms, 0, list.params);
+    this.#capturedGroups += list.bindGroups;
+  }
+
+  /** Records a sealed list again: nothing is checked, written or created. */
+  replay(list: CommandList): void {
+    this.#check();
+    for (const command of list.commands) {
+      if (command.kernel) {
+        const { kernel, note, group, offsets, grid } = command;
+        if (this.watcher)
+          this.watcher.dispatch(note, (timed) => this.#encode(kernel, group, offsets, grid, timed));
+        else this.#encode(kernel, group, offsets, grid);
+      } else {
+        const { source, sourceOffset, target, targetOffset, bytes } = command;
+        this.copy(source, sourceOffset, target, targetOffset, bytes);
+      }
+    }
+    // Conservative where the list was submitted in parts: an upload then flushes once more.
+    for (const buffer of list.buffers) buffer.batch = this.#batch;
+  }
+
+  /** Forgets a sealed list. */
+  discard(list: CommandList): void {
+    this.#capturedGroups -= list.bindGroups;
+    list.dispose();
+  }
+
   /** Submits what is recorded. */
   flush(): void {
     this.#check();
     if (!this.#encoder) return;
     const encoder = this.#closePass();
     this.watcher?.submitting(encoder);
-    if (this.#ringUsed > 0) this.queue.writeBuffer(this.#ring, 0, this.#ringWords.buffer, 0, this.#ringUsed);
+    if (this.#ringUsed > 0)
+      this.queue.writeBuffer(this.#ring, 0, this.#ringWords.words.buffer, 0, this.#ringUsed);
     this.queue.submit([encoder.finish()]);
     this.#encoder = null;
     this.#ringUsed = 0;
@@ -245,7 +241,8 @@ export class Recorder {
   }
 
   statistics(): RecorderStatistics {
-    return { dispatches: this.#dispatches, submits: this.#submits, bindGroups: this.#bindGroups.size };
+    const bindGroups = this.#bindGroups.size + this.#capturedGroups;
+    return { dispatches: this.#dispatches, submits: this.#submits, bindGroups };
   }
 
   #openPass(): GPUComputePassEncoder {
@@ -262,31 +259,23 @@ export class Recorder {
     return this.#encoder;
   }
 
+  #encode(kernel: Kernel, group: GPUBindGroup, offsets: readonly number[], grid: Grid, timed?: Timed): void {
+    const pass = timed ? this.#closePass().beginComputePass(timed()) : this.#openPass();
+    if (this.#current !== kernel) pass.setPipeline(kernel.pipeline);
+    this.#current = timed ? null : kernel;
+    pass.setBindGroup(0, group, offsets);
+    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+    if (timed) pass.end();
+    this.#dispatches++;
+    if (++this.#pending >= DISPATCHES_PER_SUBMIT) this.flush();
+  }
+
   /** Lets go of buffers before the pool destroys them, and of those that were read through. */
   forget(): void {
     if (this.queue instanceof SerialQueue) this.queue.runNow();
     this.#bindGroups.clear();
     for (const list of this.#staging.values()) for (const buffer of list) buffer.destroy();
     this.#staging.clear();
-  }
-
-  #writeParams(kernel: Kernel, params: Readonly<Record<string, ParamValue>>): void {
-    const base = this.#ringUsed / 4;
-    const fields = kernel.layout.params?.fields ?? [];
-    const names = Object.keys(params);
-    if (names.length > fields.length) {
-      const extra = names.filter((name) => !fields.some((field) => field.name === name));
-      throw new ShapeError(`${kernel.label}: has no parameter named ${extra.join(", ")}`);
-    }
-    for (const field of fields) {
-      const value = params[field.name];
-      if (value === undefined)
-        throw new ShapeError(`${kernel.label}: no value passed for parameter "${field.name}"`);
-      const target =
-        field.type === "f32" ? this.#ringFloats : field.type === "i32" ? this.#ringInts : this.#ringWords;
-      if (typeof value === "number") target[base + field.offset] = value;
-      else for (let i = 0; i < field.count; i++) target[base + field.offset + i] = value[i] ?? 0;
-    }
   }
 }
 

@@ -1,9 +1,10 @@
+import type { DispatchNote } from "./dispatch.ts";
 import type { DispatchRecord, DispatchTime, DispatchTimer } from "./dispatch-record.ts";
 import { GpuError } from "./errors.ts";
 import type { KernelCache } from "./kernel.ts";
 import { NanTracer } from "./nan-tracer.ts";
 import type { Pool } from "./pool.ts";
-import type { DispatchNote, Encode, Recorder, Watcher } from "./recorder.ts";
+import type { Encode, Recorder, Watcher } from "./recorder.ts";
 import { SerialTimer } from "./serial-timer.ts";
 import { TimestampTimer } from "./timestamp-timer.ts";
 

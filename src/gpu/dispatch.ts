@@ -1,0 +1,113 @@
+import { GpuError, ShapeError } from "./errors.ts";
+import type { Kernel } from "./kernel.ts";
+import type { PoolBuffer } from "./pool.ts";
+
+/** A range of one buffer as a kernel sees it. `offset` is a multiple of the device's storage alignment. */
+export interface Binding {
+  readonly buffer: PoolBuffer;
+  readonly offset: number;
+  readonly bytes: number;
+  /** What lies there, for those who look on. Absent for the dummy of an absent array. */
+  readonly array?: BoundArray;
+}
+
+/** What a profiler or a tracer says about a bound array. */
+export interface BoundArray {
+  readonly shape: readonly number[];
+  readonly dtype: string;
+}
+
+/** `offset` and `strides` count elements from the start of the binding. */
+export interface BoundPart extends BoundArray {
+  readonly offset: number;
+  readonly strides: readonly number[];
+}
+
+/** What an op can say about one dispatch. Only looked at while a device is profiled or traced. */
+export interface Work {
+  /** Floating-point operations. */
+  readonly flops?: number;
+  /** Where a kernel is handed a whole storage: the strided part that it reads or writes, by binding. */
+  readonly parts?: Readonly<Record<string, BoundPart>>;
+}
+
+/** A dispatch, as it is told to those who look on. */
+export interface DispatchNote {
+  readonly kernel: Kernel;
+  readonly bindings: Bindings;
+  readonly work: Work | undefined;
+  /** "layerNorm", "layerNorm backward"; null outside of any op. */
+  readonly op: string | null;
+}
+
+export type Bindings = Readonly<Record<string, Binding>>;
+export type ParamValue = number | readonly number[];
+export type Params = Readonly<Record<string, ParamValue>>;
+/** Workgroups in x, y, z. One-dimensional grids beyond 65,535 are folded by `grid1d`. */
+export type Grid = readonly [number, number, number];
+
+const MAX_GROUPS = 65_535;
+
+/** Folds a one-dimensional grid into two dimensions; the kernel unfolds it with lib/grid. */
+export function grid1d(groups: number): Grid {
+  if (groups <= MAX_GROUPS) return [Math.max(groups, 1), 1, 1];
+  const y = Math.ceil(groups / MAX_GROUPS);
+  return [Math.ceil(groups / y), y, 1];
+}
+
+/** Throws unless each binding of the kernel has its buffer, and nothing else is passed. */
+export function checkBindings(kernel: Kernel, bindings: Bindings): void {
+  const wanted = kernel.layout.bindings;
+  for (let i = 0; i < wanted.length; i++) {
+    const { name } = wanted[i] as (typeof wanted)[number];
+    if (!bindings[name]) throw new GpuError(`${kernel.label}: no buffer passed for "${name}"`);
+  }
+  let given = 0;
+  for (const _ in bindings) given++;
+  if (given > wanted.length) {
+    const extra = Object.keys(bindings).filter((name) => !wanted.some((b) => b.name === name));
+    throw new GpuError(`${kernel.label}: has no binding named ${extra.join(", ")}`);
+  }
+}
+
+/** Parameters of many dispatches behind one another, as the words of a uniform buffer. */
+export class ParamWords {
+  words: Uint32Array<ArrayBuffer>;
+  #floats: Float32Array;
+  #ints: Int32Array;
+
+  constructor(bytes: number) {
+    this.words = new Uint32Array(bytes / 4);
+    this.#floats = new Float32Array(this.words.buffer);
+    this.#ints = new Int32Array(this.words.buffer);
+  }
+
+  /** Makes room for at least so many bytes. */
+  grow(bytes: number): void {
+    if (bytes <= this.words.byteLength) return;
+    const larger = new ParamWords(Math.max(bytes, 2 * this.words.byteLength));
+    larger.words.set(this.words);
+    this.words = larger.words;
+    this.#floats = larger.#floats;
+    this.#ints = larger.#ints;
+  }
+
+  /** Writes the parameters of one dispatch at a byte offset, after a check that each has a value. */
+  write(kernel: Kernel, params: Params, offset: number): void {
+    const base = offset / 4;
+    const fields = kernel.layout.params?.fields ?? [];
+    const names = Object.keys(params);
+    if (names.length > fields.length) {
+      const extra = names.filter((name) => !fields.some((field) => field.name === name));
+      throw new ShapeError(`${kernel.label}: has no parameter named ${extra.join(", ")}`);
+    }
+    for (const field of fields) {
+      const value = params[field.name];
+      if (value === undefined)
+        throw new ShapeError(`${kernel.label}: no value passed for parameter "${field.name}"`);
+      const target = field.type === "f32" ? this.#floats : field.type === "i32" ? this.#ints : this.words;
+      if (typeof value === "number") target[base + field.offset] = value;
+      else for (let i = 0; i < field.count; i++) target[base + field.offset + i] = value[i] ?? 0;
+    }
+  }
+}
