@@ -3,6 +3,7 @@ import * as ad from "../../src/autograd/index.ts";
 import * as R from "../reference/index.ts";
 import { absolute, type Context, exact, largest, plus, terms, ulps } from "./bounds.ts";
 import { type Attributes, type ComposedRow, floats, given, normal, sizeOf, type Value } from "./row.ts";
+import { statistics } from "./statistics.ts";
 
 const axesOf = ({ axes }: Attributes) => axes as readonly number[] | undefined;
 const keepOf = ({ keepDim }: Attributes) => ({ keepDim: keepDim === true });
@@ -121,6 +122,7 @@ function withNumber(
 }
 
 export const composed: readonly ComposedRow[] = [
+  ...statistics,
   mean,
   mse,
   stack,
