@@ -9,7 +9,7 @@ import {
 } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { threads } from "./kernels.ts";
+import { groupsOfFour, threads } from "./kernels.ts";
 import { sumTo } from "./reduce.ts";
 import { commonType, wordOf } from "./words.ts";
 
@@ -28,32 +28,36 @@ interface WhereSaved {
   readonly shapeB: Shape;
 }
 
-const kernel: KernelSpec = { shader: "where", entry: "forward" };
+const flatKernel: KernelSpec = { shader: "where", entry: "flat" };
+const generalKernel: KernelSpec = { shader: "where", entry: "general" };
 
 /** An operand: an array, or one word for every element. */
 type Operand = GpuArray | number;
 
-function pick(gpu: Gpu, cond: GpuArray, [a, b]: readonly [Operand, Operand], y: GpuArray): GpuArray {
+/** Writes y: `a` where cond is not 0, else `b`. */
+function pick(gpu: Gpu, cond: GpuArray, [first, second]: readonly [Operand, Operand], y: GpuArray): GpuArray {
   const { shape } = y;
   if (y.size === 0) return y;
-  const arrays = [cond, a, b].map((x) => (typeof x === "number" ? null : x));
-  const flat = arrays.every((x) => !x || sameShape(x.shape, shape));
-  const [c, ofA, ofB] = arrays.map((x) => (x && !flat ? broadcastStrides(x.shape, x.strides, shape) : []));
-  gpu.run(
-    kernel,
-    { cond, a: arrays[1] ?? null, b: arrays[2] ?? null, y },
-    {
-      n: y.size,
-      rank: flat ? 0 : shape.length,
-      shape: flat ? [] : shape,
-      strides_cond: c ?? [],
-      strides_a: ofA ?? [],
-      strides_b: ofB ?? [],
-      ...wordParams("a", a),
-      ...wordParams("b", b),
-    },
-    threads(y.size),
-  );
+  const a = typeof first === "number" ? null : first;
+  const b = typeof second === "number" ? null : second;
+  const words = { ...wordParams("a", first), ...wordParams("b", second) };
+  if ([cond, a, b].every((x) => !x || sameShape(x.shape, shape))) {
+    const n = groupsOfFour(y.size);
+    const layout = { n, rank: 0, shape: [], strides_cond: [], strides_a: [], strides_b: [] };
+    const arrays = { cond_fours: cond, a_fours: a, b_fours: b, y_fours: y };
+    gpu.run(flatKernel, arrays, { ...words, ...layout }, threads(n));
+    return y;
+  }
+  const strides = (x: GpuArray | null) => (x ? broadcastStrides(x.shape, x.strides, shape) : []);
+  const layout = {
+    n: y.size,
+    rank: shape.length,
+    shape,
+    strides_cond: strides(cond),
+    strides_a: strides(a),
+    strides_b: strides(b),
+  };
+  gpu.run(generalKernel, { cond, a, b, y }, { ...words, ...layout }, threads(y.size));
   return y;
 }
 
