@@ -1,5 +1,6 @@
 export { type DType, Gpu, openGpu, type Shape, type TypedArray } from "./array/index.ts";
 export {
+  type AttentionOptions,
   abs,
   add,
   all,
@@ -12,6 +13,7 @@ export {
   bankLinear,
   CapturedStep,
   type CaptureOptions,
+  cacheWrite,
   capture,
   cast,
   ceil,
@@ -53,6 +55,7 @@ export {
   logSoftmax,
   logSumExp,
   lt,
+  type MatmulOptions,
   maskedFill,
   matmul,
   max,
@@ -107,3 +110,4 @@ export {
 } from "./autograd/index.ts";
 export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
+export type { Activation } from "./ops/index.ts";

@@ -1,5 +1,7 @@
 // One row for each op: its float64 reference, cases, bounds, and what it refuses. Run by ops.test.ts, which fails
 // if an exported op has no row.
+
+import { attention } from "./ops-table/attention.ts";
 import { choices } from "./ops-table/choices.ts";
 import { drawing } from "./ops-table/drawing.ts";
 import { elementaryRows } from "./ops-table/elementary.ts";
@@ -19,4 +21,5 @@ export const table: readonly Row[] = [
   ...matrix,
   ...rowWise,
   ...drawing,
+  attention,
 ];

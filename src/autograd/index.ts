@@ -1,10 +1,12 @@
 export { autocast } from "./autocast.ts";
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
 export {
+  type AttentionOptions,
   abs,
   add,
   attention,
   bankLinear,
+  cacheWrite,
   cast,
   ceil,
   clamp,
@@ -98,4 +100,12 @@ export {
   ne,
   where,
 } from "./selection.ts";
-export { type Axes, apply, Tensor, tensor, type Values, zerosTensor } from "./tensor.ts";
+export {
+  type Axes,
+  apply,
+  type MatmulOptions,
+  Tensor,
+  tensor,
+  type Values,
+  zerosTensor,
+} from "./tensor.ts";

@@ -1,7 +1,9 @@
+export type { Activation } from "./activation.ts";
 export { type AttentionAttrs, attention } from "./attention.ts";
 export type { AxesAttrs } from "./axes.ts";
 export { type BankAttrs, bankLinear } from "./bank-linear.ts";
 export { add, type BinaryOp, div, mul, sub } from "./binary.ts";
+export { writeCache } from "./cache.ts";
 export { type CastAttrs, cast, castArray } from "./cast.ts";
 export {
   type ClassifyOp,
@@ -36,7 +38,7 @@ export { type ArgAttrs, type ArgOp, argmax, argmin, type ExtremeOp, max, min } f
 export { resultType, runBackward, runForward } from "./halves.ts";
 export { accumulate, contiguous, copyInto, copyOf, fill, rowKernel, threads, zeros } from "./kernels.ts";
 export { layerNorm } from "./layer-norm.ts";
-export { linear } from "./linear.ts";
+export { type LinearAttrs, linear } from "./linear.ts";
 export { logSumExp } from "./log-sum-exp.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";
 export { maximum, minimum } from "./maximum.ts";
