@@ -250,11 +250,11 @@ export class Tensor implements GradientSink {
   sum(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
     return apply(ops.sum, [this], { axes: typeof axes === "number" ? [axes] : axes, keepDim });
   }
-  /** Mean over some dimensions: Σ / n. */
+  /** Mean over some dimensions: Σ / n. In f32 for halves, whose sums overflow. */
   mean(axes?: Axes, options: { keepDim?: boolean } = {}): Tensor {
     return tidy(() => {
-      const total = this.sum(axes, options);
-      return total.mul(total.size / this.size);
+      const total = (isHalf(this.dtype) ? this.to("f32") : this).sum(axes, options);
+      return total.mul(total.size / this.size).to(this.dtype);
     });
   }
   /** The largest element over some dimensions; NaN where one is NaN. */
