@@ -10,6 +10,7 @@ export {
   argsort,
   attention,
   autocast,
+  type BackwardOptions,
   bankLinear,
   CapturedStep,
   type CaptureOptions,
@@ -17,6 +18,7 @@ export {
   capture,
   cast,
   ceil,
+  checkpoint,
   clamp,
   concat,
   cos,
@@ -34,9 +36,11 @@ export {
   expand,
   expm1,
   floor,
+  type GradOptions,
   ge,
   gelu,
   geluTanh,
+  grad,
   gt,
   isFinite,
   isInf,
@@ -108,6 +112,23 @@ export {
   variance,
   where,
 } from "./autograd/index.ts";
-export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
+export {
+  CaptureRegion,
+  Device,
+  type DeviceTraits,
+  formatProfile,
+  GpuError,
+  type KernelProfile,
+  type MemoryReport,
+  memory,
+  memoryScope,
+  type ProfileOptions,
+  type ProfileReport,
+  profile,
+  resetPeakMemory,
+  ShapeError,
+  traceNaN,
+  trim,
+} from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
 export type { Activation } from "./ops/index.ts";

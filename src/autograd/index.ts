@@ -1,5 +1,7 @@
 export { autocast } from "./autocast.ts";
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
+export { checkpoint } from "./checkpoint.ts";
+export { tensor, type Values, zerosTensor } from "./create.ts";
 export {
   type AttentionOptions,
   abs,
@@ -63,6 +65,7 @@ export {
   transpose,
   trunc,
 } from "./functions.ts";
+export { type GradOptions, grad } from "./grad.ts";
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { argsort, type Ranked, type SortOptions, sort, topK } from "./ranking.ts";
@@ -100,12 +103,4 @@ export {
   ne,
   where,
 } from "./selection.ts";
-export {
-  type Axes,
-  apply,
-  type MatmulOptions,
-  Tensor,
-  tensor,
-  type Values,
-  zerosTensor,
-} from "./tensor.ts";
+export { type Axes, apply, type BackwardOptions, type MatmulOptions, Tensor } from "./tensor.ts";

@@ -1,8 +1,9 @@
 import { lastOf, normaliseAxis, rowsOf } from "../array/index.ts";
 import * as ops from "../ops/index.ts";
+import { tensor } from "./create.ts";
 import { embedding } from "./functions.ts";
 import { noGrad, tidy } from "./scope.ts";
-import { apply, type Tensor, tensor } from "./tensor.ts";
+import { apply, type Tensor } from "./tensor.ts";
 
 /** Order along one dimension: indices have no derivative, values are gathered by them and do. */
 

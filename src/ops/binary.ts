@@ -151,9 +151,9 @@ export const mul: BinaryOp = defineOp<Pair, object, PairSaved>({
     output: combine(gpu, MUL, a, b, shape),
     saved: { a: needsB ? a : null, b: needsA ? b : null, shapeA: a.shape, shapeB: b.shape },
   }),
-  backward: (gpu, dy, { a, b, shapeA, shapeB }) => [
-    b && sumTo(gpu, multiply(gpu, dy, b), shapeA),
-    a && sumTo(gpu, multiply(gpu, dy, a), shapeB),
+  backward: (gpu, dy, { a, b, shapeA, shapeB }, _attrs, [needsA, needsB]) => [
+    b && needsA ? sumTo(gpu, multiply(gpu, dy, b), shapeA) : null,
+    a && needsB ? sumTo(gpu, multiply(gpu, dy, a), shapeB) : null,
   ],
 });
 

@@ -44,7 +44,7 @@ export { type MatmulAttrs, matmul } from "./matmul.ts";
 export { maximum, minimum } from "./maximum.ts";
 export { pow } from "./pow.ts";
 export { sum } from "./reduce.ts";
-export { markDrawn } from "./routing.ts";
+export { type DrawnMark, markDrawn } from "./routing.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { argsort, type SortAttrs } from "./sort.ts";
 export { type SymmetricKlAttrs, symmetricKl } from "./symmetric-kl.ts";

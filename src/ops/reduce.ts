@@ -24,24 +24,36 @@ export function sumRows(gpu: Gpu, x: GpuArray, rows: number, columns: number): G
   return parts === 1 ? y : sumRows(gpu, y, rows, parts);
 }
 
-/** Σ over the middle: x [outer, R, inner] -> [outer, inner]. */
-export function sumMiddle(gpu: Gpu, x: GpuArray, outer: number, rows: number, inner: number): GpuArray {
+/**
+ * Σ over the middle: x [outer, R, inner] -> [outer, inner]. `into`: the array to write to. `firstBlock`: rows of a part
+ * where the rows themselves are added up, for the same bits as a kernel that has such parts.
+ */
+export function sumMiddle(
+  gpu: Gpu,
+  x: GpuArray,
+  outer: number,
+  rows: number,
+  inner: number,
+  { into, firstBlock = BLOCK }: { readonly into?: GpuArray | null; readonly firstBlock?: number } = {},
+): GpuArray {
   let from = x;
   let left = rows;
+  let block = firstBlock;
   for (;;) {
-    const parts = Math.max(1, Math.ceil(left / BLOCK));
-    const partial = gpu.empty([outer, parts, inner]);
+    const parts = Math.max(1, Math.ceil(left / block));
+    const partial = (parts === 1 && into) || gpu.empty([outer, parts, inner]);
     const width = inner % 4 === 0 ? 4 : 1;
     const groups = inner / width;
     gpu.run(
       width === 4 ? columnsOfFour : columnsOfOne,
       { x: from, partial },
-      { rows: left, columns: 0, outer, inner: groups, block: BLOCK, parts },
+      { rows: left, columns: 0, outer, inner: groups, block, parts },
       threads(outer * parts * groups),
     );
     if (parts === 1) return partial;
     from = partial;
     left = parts;
+    block = BLOCK;
   }
 }
 
