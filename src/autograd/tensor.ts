@@ -294,18 +294,6 @@ export class Tensor implements GradientSink, Source {
       apply(op, [this, new Tensor(this.gpu, ops.scalar(this.gpu, op.name, other, this.dtype))], {}),
     );
   }
-  abs(): Tensor {
-    return apply(ops.abs, [this], {});
-  }
-  exp(): Tensor {
-    return apply(ops.exp, [this], {});
-  }
-  log(): Tensor {
-    return apply(ops.log, [this], {});
-  }
-  sqrt(): Tensor {
-    return apply(ops.sqrt, [this], {});
-  }
   /** The same values in another element type; the tensor itself where it has that type. */
   to(dtype: DType): Tensor {
     return dtype === this.dtype ? this : apply(ops.cast, [this], { to: dtype });
