@@ -203,6 +203,17 @@ for (const [name, gpu] of variants) {
   });
 }
 
+test("a mask of bools is one of i32", async () => {
+  const gpu = variants[0]?.[1] as Gpu;
+  const x = made(gpu, [2, 3, 4], 1);
+  const keep = tensor(gpu, Int32Array.of(1, 0, 1, 1, 1, 0), [2, 3]);
+  const results = [keep, keep.to("bool"), null].map((mask) => ad.attention(x, x, x, mask, { heads: 2 }));
+  const [whole, bools, none] = await Promise.all(results.map((y) => y.data()));
+  assert.equal(bools, whole);
+  assert.not.equal(none, whole);
+  for (const t of [x, keep, ...results]) t.dispose();
+});
+
 test("weights beyond the limit are made in blocks, and not kept", () => {
   const gpu = variants.find(([name]) => name === "software")?.[1] as Gpu;
   const [B, T, heads, C] = [4, 64, 2, 16];
