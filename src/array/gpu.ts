@@ -6,14 +6,28 @@ import {
   type KernelSpec,
   type ParamValue,
   ShapeError,
+  type Work,
 } from "../gpu/index.ts";
-import { bytesOf, type DType, decode, dtypeOf, encode, type TypedArray } from "./dtype.ts";
+import { type DType, decode, dtypeOf, encode, type TypedArray } from "./dtype.ts";
 import { GpuArray, Storage } from "./gpu-array.ts";
 import { MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
 
 export interface GpuOptions {
   /** Variants of kernels: for GPUs (workgroup memory) or for software adapters (no barriers). Default: the device's. */
   readonly kernels?: "hardware" | "software";
+}
+
+/** Places that are kept ready for the gradients of an op's inputs: those of parameters, in an optimiser's arena. */
+export interface GradientPlaces {
+  /** The place of input `i`'s gradient where it holds nothing yet, else null. From now on it counts as written. */
+  takePlace(i: number): GpuArray | null;
+}
+
+export interface ScopeOptions {
+  /** See emptyFor. */
+  readonly places?: GradientPlaces | null;
+  /** What runs, for the profiler and the tracer. */
+  readonly op?: string | null;
 }
 
 /**
@@ -27,6 +41,7 @@ export class Gpu {
   /** Whether kernels without barriers are taken. */
   readonly isSoftware: boolean;
   #scope: GpuArray[] | null = null;
+  #places: GradientPlaces | null = null;
   #dummy: GpuArray | null = null;
   /** Of ever greater length. The shorter ones stay: captured steps may use them. */
   readonly #ones: GpuArray[] = [];
@@ -48,7 +63,21 @@ export class Gpu {
       if (!Number.isInteger(n) || n < 0)
         throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
     }
-    return this.#own(new GpuArray(new Storage(this.device, sizeOf(shape) * bytesOf(dtype)), shape, dtype));
+    return this.#own(new GpuArray(new Storage(this.device, shape, dtype), shape, dtype));
+  }
+
+  /**
+   * An array with undefined contents for the gradient of an op's input `i`, which backward then returns; it must
+   * write every element. Where the input is a parameter without a gradient so far, this is the gradient's place
+   * itself, so that nothing has to be added to it afterwards; else it is a new array.
+   */
+  emptyFor(i: number, shape: Shape): GpuArray {
+    const place = this.#places?.takePlace(i);
+    if (!place) return this.empty(shape);
+    if (place.size !== sizeOf(shape)) {
+      throw new ShapeError(`array: a gradient ${showShape(shape)} for an input ${showShape(place.shape)}`);
+    }
+    return this.view(place, shape);
   }
 
   like(array: GpuArray): GpuArray {
@@ -77,7 +106,7 @@ export class Gpu {
     if (!ones || ones.size < n) {
       const size = 2 ** Math.ceil(Math.log2(Math.max(n, 64)));
       ones = this.device.captures.outside(() => {
-        const array = new GpuArray(new Storage(this.device, size * 4), [size], "f32");
+        const array = new GpuArray(new Storage(this.device, [size], "f32"), [size], "f32");
         this.write(array, new Float32Array(size).fill(1));
         return array;
       });
@@ -128,33 +157,51 @@ export class Gpu {
     return decode(bytes.buffer, array.dtype, array.size);
   }
 
-  /** Records one dispatch. Arrays are bound by the names of the kernel's bindings. */
+  /**
+   * Records one dispatch. Arrays are bound by the names of the kernel's bindings. `work` is for the profiler and the
+   * tracer.
+   */
   run(
     kernel: KernelSpec,
     arrays: Readonly<Record<string, GpuArray | null>>,
     params: Readonly<Record<string, ParamValue>>,
     grid: Grid,
+    work?: Work,
   ): void {
     const bindings: Record<string, Binding> = {};
     for (const name in arrays) bindings[name] = this.#bind(kernel, name, arrays[name] ?? null);
-    this.device.run(kernel, bindings, params, grid);
+    this.device.run(kernel, bindings, params, grid, work);
   }
 
-  /** Runs `body`; arrays that it makes and does not retain are freed at its end. */
-  scope<T>(body: () => T, keep: (result: T) => Iterable<GpuArray>): T {
+  /**
+   * Runs `body`; arrays that it makes and does not retain are freed at its end. `places`: see emptyFor. `op` names what
+   * runs, for the profiler and the tracer.
+   */
+  scope<T>(
+    body: () => T,
+    keep: (result: T) => readonly GpuArray[],
+    { places = null, op = null }: ScopeOptions = {},
+  ): T {
     const outer = this.#scope;
+    const outerPlaces = this.#places;
     const made: GpuArray[] = [];
+    const { recorder } = this.device;
+    const outerOp = recorder.op;
     this.#scope = made;
+    this.#places = places;
+    recorder.op = op ?? outerOp;
     try {
       const result = body();
-      const kept = new Set(keep(result));
-      for (const array of made) if (!kept.has(array)) array.release();
+      const kept = keep(result);
+      for (const array of made) if (!kept.includes(array)) array.release();
       return result;
     } catch (error) {
       for (const array of made) array.release();
       throw error;
     } finally {
       this.#scope = outer;
+      this.#places = outerPlaces;
+      recorder.op = outerOp;
     }
   }
 
@@ -179,7 +226,7 @@ export class Gpu {
     // A binding under a false flag is still bound, to a dummy.
     if (array === null) {
       this.#dummy ??= this.device.captures.outside(
-        () => new GpuArray(new Storage(this.device, 256), [64], "f32"),
+        () => new GpuArray(new Storage(this.device, [64], "f32"), [64], "f32"),
       );
       return { buffer: this.#dummy.storage.chunks[0] as Binding["buffer"], offset: 0, bytes: 256 };
     }
@@ -196,7 +243,7 @@ export class Gpu {
     }
     // Rounded up to a vec4: buffers and arena slots are padded to 256 bytes.
     const bytes = Math.max(16, Math.ceil(array.bytes / 16) * 16);
-    return { buffer: array.storage.chunks[chunk] as Binding["buffer"], offset, bytes };
+    return { buffer: array.storage.chunks[chunk] as Binding["buffer"], offset, bytes, array };
   }
 }
 

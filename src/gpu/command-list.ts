@@ -1,8 +1,9 @@
+import { BindGroups } from "./bind-groups.ts";
 import {
   type Binding,
-  type Bindings,
-  bindGroupKey,
-  createBindGroup,
+  checkBindings,
+  countWrites,
+  type DispatchNote,
   type Grid,
   type Params,
   ParamWords,
@@ -14,6 +15,8 @@ import type { Pool, PoolBuffer } from "./pool.ts";
 /** A dispatch that can be encoded as it stands. `offsets`: of its parameters, empty where it has none. */
 export interface CapturedDispatch {
   readonly kernel: Kernel;
+  /** For those who look on at a replay. */
+  readonly note: DispatchNote;
   readonly group: GPUBindGroup;
   readonly offsets: readonly number[];
   readonly grid: Grid;
@@ -30,7 +33,7 @@ export interface CapturedCopy {
 
 interface Pending {
   readonly kernel: Kernel;
-  readonly bindings: Bindings;
+  readonly note: DispatchNote;
   readonly offsets: readonly number[];
   readonly grid: Grid;
 }
@@ -47,6 +50,7 @@ export class CommandList {
   readonly #slotAlign: number;
   readonly #pinned = new Set<PoolBuffer>();
   readonly #buffers = new Set<PoolBuffer>();
+  readonly #written = new Set<PoolBuffer>();
   readonly #params = new ParamWords(1 << 14);
   #paramBytes = 0;
   #pending: (Pending | CapturedCopy)[] = [];
@@ -68,6 +72,11 @@ export class CommandList {
     return this.#buffers;
   }
 
+  /** Those that a command writes to. */
+  get written(): ReadonlySet<PoolBuffer> {
+    return this.#written;
+  }
+
   /** Bind groups that the list holds. */
   get bindGroups(): number {
     return this.#bindGroups;
@@ -79,8 +88,9 @@ export class CommandList {
     return undefined;
   }
 
-  dispatch(kernel: Kernel, bindings: Bindings, params: Params, grid: Grid): void {
-    bindGroupKey(kernel, bindings); // names are checked before anything is taken down
+  dispatch(note: DispatchNote, params: Params, grid: Grid): void {
+    const { kernel, bindings } = note;
+    checkBindings(kernel, bindings); // before anything is taken down
     const { params: layout } = kernel.layout;
     const offset = this.#paramBytes;
     const slotBytes = Math.ceil((layout?.bytes ?? 0) / this.#slotAlign) * this.#slotAlign;
@@ -88,7 +98,10 @@ export class CommandList {
     this.#params.write(kernel, params, offset);
     this.#paramBytes += slotBytes;
     for (const name in bindings) this.#use((bindings[name] as Binding).buffer);
-    this.#pending.push({ kernel, bindings, offsets: layout ? [offset] : [], grid });
+    countWrites(kernel, bindings);
+    for (const { name, writes } of kernel.layout.bindings)
+      if (writes) this.#written.add((bindings[name] as Binding).buffer);
+    this.#pending.push({ kernel, note, offsets: layout ? [offset] : [], grid });
   }
 
   copy(
@@ -100,6 +113,8 @@ export class CommandList {
   ): void {
     this.#use(source);
     this.#use(target);
+    this.#written.add(target);
+    target.version++;
     this.#pending.push({ kernel: null, source, sourceOffset, target, targetOffset, bytes });
   }
 
@@ -118,17 +133,11 @@ export class CommandList {
     this.#uniforms = uniforms;
     if (uniforms) this.#buffers.add(uniforms);
     this.#throwIfFreed();
-    const groups = new Map<string, GPUBindGroup>();
+    const groups = new BindGroups(device, uniforms?.gpu ?? null);
     this.#commands = this.#pending.map((command) => {
       if (!command.kernel) return command;
-      const { kernel, bindings, offsets, grid } = command;
-      const key = bindGroupKey(kernel, bindings);
-      let group = groups.get(key);
-      if (!group) {
-        group = createBindGroup(device, kernel, bindings, uniforms?.gpu ?? null);
-        groups.set(key, group);
-      }
-      return { kernel, group, offsets, grid };
+      const { kernel, note, offsets, grid } = command;
+      return { kernel, note, group: groups.get(kernel, note.bindings), offsets, grid };
     });
     this.#pending = [];
     this.#bindGroups = groups.size;
@@ -141,6 +150,7 @@ export class CommandList {
     if (this.#uniforms) this.#pool.release(this.#uniforms);
     this.#uniforms = null;
     this.#buffers.clear();
+    this.#written.clear();
     this.#commands = [];
     this.#pending = [];
     this.#bindGroups = 0;

@@ -1,11 +1,16 @@
 import { GpuError } from "./errors.ts";
+import { megabytes } from "./ledger.ts";
 
-/** One pooled GPU buffer. `id` orders buffers by age; `batch` is the last unsubmitted batch that uses it. */
+/**
+ * One pooled GPU buffer. `id` orders buffers by age; `batch` is the last unsubmitted batch that uses it; `version`
+ * counts what was recorded so far to write to it: uploads, copies, and dispatches that bind it for writing.
+ */
 export interface PoolBuffer {
   readonly id: number;
   readonly gpu: GPUBuffer;
   readonly bytes: number;
   batch: number;
+  version: number;
   /** Where it goes back to, when not to the pool: the memory of captured steps. */
   region: CaptureRegion | null;
   /** The run of a captured step in which it was handed out. */
@@ -98,7 +103,9 @@ export class Pool {
   readonly #free = new FreeList();
   /** Those that captured steps hold. */
   readonly #regions = new Set<CaptureRegion>();
-  readonly #budgetBytes: number;
+  /** Live, pooled and captured bytes together never exceed it. */
+  readonly budgetBytes: number;
+  readonly #explain: () => string;
   /** Where memory comes from while a step is captured, and for which run of it. */
   lending: { readonly region: CaptureRegion; readonly run: object } | null = null;
   #nextId = 1;
@@ -107,16 +114,18 @@ export class Pool {
   #capturedBytes = 0;
   #peakBytes = 0;
 
-  constructor(device: GPUDevice, budgetBytes: number) {
+  /** `explain` names what the memory is taken by, for the error of an exceeded budget. */
+  constructor(device: GPUDevice, budgetBytes: number, explain: () => string) {
     this.#device = device;
-    this.#budgetBytes = budgetBytes;
+    this.budgetBytes = budgetBytes;
+    this.#explain = explain;
   }
 
   /** Whether `acquire` stays within the budget. */
   fits(bytes: number): boolean {
     const size = sizeClass(bytes);
     const isFree = this.lending?.region.free.has(size) || this.#free.has(size);
-    return isFree || this.#heldBytes + size <= this.#budgetBytes;
+    return isFree || this.#heldBytes + size <= this.budgetBytes;
   }
 
   acquire(bytes: number): PoolBuffer {
@@ -189,6 +198,11 @@ export class Pool {
     };
   }
 
+  /** The peak starts again from what is live now. */
+  resetPeak(): void {
+    this.#peakBytes = this.#liveBytes + this.#capturedBytes;
+  }
+
   /** Destroys every free buffer. The caller has flushed: no recorded command may still name one. */
   trim(): void {
     for (const buffer of this.#free.takeAll()) buffer.gpu.destroy();
@@ -214,12 +228,12 @@ export class Pool {
   }
 
   #create(size: number): PoolBuffer {
-    if (this.#heldBytes + size > this.#budgetBytes) {
+    if (this.#heldBytes + size > this.budgetBytes) {
       const captured = this.#capturedBytes > 0 ? `, captured steps ${megabytes(this.#capturedBytes)}` : "";
       throw new GpuError(
-        `pool: ${megabytes(size)} more would exceed the budget of ${megabytes(this.#budgetBytes)} ` +
+        `pool: ${megabytes(size)} more would exceed the budget of ${megabytes(this.budgetBytes)} ` +
           `(live ${megabytes(this.#liveBytes)}, pooled ${megabytes(this.#pooledBytes)}${captured}): ` +
-          "use smaller batches, or raise ADAMIX_MEMORY_MB",
+          `free tensors (tidy, dispose), use smaller batches, or raise ADAMIX_MEMORY_MB; ${this.#explain()}`,
       );
     }
     const gpu = this.#device.createBuffer({
@@ -228,13 +242,9 @@ export class Pool {
       usage: GPU_USAGE.STORAGE | GPU_USAGE.UNIFORM | GPU_USAGE.COPY_SRC | GPU_USAGE.COPY_DST,
     });
     const id = this.#nextId++;
-    return { id, gpu, bytes: size, batch: 0, region: null, run: null, pins: 0, isFreed: false };
+    return { id, gpu, bytes: size, batch: 0, version: 0, region: null, run: null, pins: 0, isFreed: false };
   }
 }
 
 /** WebGPU's numbers: Node has no global GPUBufferUsage until an adapter's globals are installed. */
 export const GPU_USAGE = { MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128 } as const;
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-}
