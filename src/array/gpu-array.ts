@@ -18,8 +18,18 @@ export class Storage implements Holding {
   scope: string;
   readonly chunkBytes: number;
   readonly chunks: readonly PoolBuffer[];
+  /** Later storages have higher numbers. */
+  readonly serial: number;
   #references = 1;
   #saved = 0;
+  #changes = 0;
+
+  static #next = 0;
+
+  /** The number of the next storage. */
+  static get nextSerial(): number {
+    return Storage.#next;
+  }
 
   constructor(device: Device, shape: Shape, dtype: DType) {
     const bytes = sizeOf(shape) * bytesOf(dtype);
@@ -28,6 +38,7 @@ export class Storage implements Holding {
     this.shape = shape;
     this.dtype = dtype;
     this.scope = device.ledger.current;
+    this.serial = Storage.#next++;
     const largest =
       Math.floor(device.traits.maxBindingBytes / device.traits.alignment) * device.traits.alignment;
     this.chunkBytes = largest;
@@ -47,6 +58,18 @@ export class Storage implements Holding {
 
   get references(): number {
     return this.#references;
+  }
+
+  /** A number that rises with whatever is recorded to write here: equal numbers mean equal contents. */
+  get version(): number {
+    let version = this.#changes;
+    for (const chunk of this.chunks) version += chunk.version;
+    return version;
+  }
+
+  /** Counts a change that is no write: a tensor looks at other memory from now on. */
+  outdate(): void {
+    this.#changes++;
   }
 
   retain(): void {

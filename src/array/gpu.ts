@@ -17,6 +17,12 @@ export interface GpuOptions {
   readonly kernels?: "hardware" | "software";
 }
 
+/** Places that are kept ready for the gradients of an op's inputs: those of parameters, in an optimiser's arena. */
+export interface GradientPlaces {
+  /** The place of input `i`'s gradient where it holds nothing yet, else null. From now on it counts as written. */
+  takePlace(i: number): GpuArray | null;
+}
+
 /**
  * What an op is handed: it makes arrays and runs kernels on one device.
  *
@@ -28,6 +34,7 @@ export class Gpu {
   /** Whether kernels without barriers are taken. */
   readonly isSoftware: boolean;
   #scope: GpuArray[] | null = null;
+  #places: GradientPlaces | null = null;
   #dummy: GpuArray | null = null;
   /** Of ever greater length. The shorter ones stay: captured steps may use them. */
   readonly #ones: GpuArray[] = [];
@@ -50,6 +57,20 @@ export class Gpu {
         throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
     }
     return this.#own(new GpuArray(new Storage(this.device, shape, dtype), shape, dtype));
+  }
+
+  /**
+   * An array with undefined contents for the gradient of an op's input `i`, which backward then returns; it must
+   * write every element. Where the input is a parameter without a gradient so far, this is the gradient's place
+   * itself, so that nothing has to be added to it afterwards; else it is a new array.
+   */
+  emptyFor(i: number, shape: Shape): GpuArray {
+    const place = this.#places?.takePlace(i);
+    if (!place) return this.empty(shape);
+    if (place.size !== sizeOf(shape)) {
+      throw new ShapeError(`array: a gradient ${showShape(shape)} for an input ${showShape(place.shape)}`);
+    }
+    return this.view(place, shape);
   }
 
   like(array: GpuArray): GpuArray {
@@ -147,19 +168,26 @@ export class Gpu {
 
   /**
    * Runs `body`; arrays that it makes and does not retain are freed at its end. `op` names what runs, for the profiler
-   * and the tracer.
+   * and the tracer. `places`: see emptyFor.
    */
-  scope<T>(body: () => T, keep: (result: T) => Iterable<GpuArray>, op: string | null = null): T {
+  scope<T>(
+    body: () => T,
+    keep: (result: T) => readonly GpuArray[],
+    op: string | null = null,
+    places: GradientPlaces | null = null,
+  ): T {
     const outer = this.#scope;
+    const outerPlaces = this.#places;
     const made: GpuArray[] = [];
     const { recorder } = this.device;
     const outerOp = recorder.op;
     this.#scope = made;
     recorder.op = op ?? outerOp;
+    this.#places = places;
     try {
       const result = body();
-      const kept = new Set(keep(result));
-      for (const array of made) if (!kept.has(array)) array.release();
+      const kept = keep(result);
+      for (const array of made) if (!kept.includes(array)) array.release();
       return result;
     } catch (error) {
       for (const array of made) array.release();
@@ -167,6 +195,7 @@ export class Gpu {
     } finally {
       this.#scope = outer;
       recorder.op = outerOp;
+      this.#places = outerPlaces;
     }
   }
 

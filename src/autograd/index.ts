@@ -1,26 +1,40 @@
 export { autocast } from "./autocast.ts";
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
+export { checkpoint } from "./checkpoint.ts";
+export { tensor, type Values, zerosTensor } from "./create.ts";
 export {
+  type AttentionOptions,
   abs,
   add,
   attention,
   bankLinear,
+  cacheWrite,
   cast,
+  ceil,
   clamp,
   concat,
   contiguous,
+  cos,
   crossEntropy,
   div,
   dropout,
+  elu,
   embedding,
   erf,
   exp,
+  exp2,
   expand,
+  expm1,
+  flatSqrt,
+  floor,
   gelu,
   geluTanh,
   layerNorm,
+  leakyRelu,
   linear,
   log,
+  log1p,
+  log2,
   logSoftmax,
   matmul,
   mean,
@@ -28,12 +42,16 @@ export {
   mul,
   neg,
   permute,
+  pow,
   reciprocal,
   relu,
   reshape,
+  round,
   rsqrt,
   sigmoid,
+  sign,
   silu,
+  sin,
   slice,
   softmax,
   softplus,
@@ -45,8 +63,44 @@ export {
   symmetricKl,
   tanh,
   transpose,
+  trunc,
 } from "./functions.ts";
+export { type GradOptions, grad } from "./grad.ts";
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
+export { argsort, type Ranked, type SortOptions, sort, topK } from "./ranking.ts";
+export {
+  all,
+  any,
+  argmax,
+  argmin,
+  cumsum,
+  logSumExp,
+  max,
+  min,
+  norm,
+  type ReduceOptions,
+  std,
+  type VarianceOptions,
+  variance,
+} from "./reductions.ts";
 export { keep, noGrad, tidy } from "./scope.ts";
-export { type Axes, apply, Tensor, tensor, type Values, zerosTensor } from "./tensor.ts";
+export {
+  eq,
+  ge,
+  gt,
+  isFinite,
+  isInf,
+  isNaN,
+  le,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  lt,
+  maskedFill,
+  maximum,
+  minimum,
+  ne,
+  where,
+} from "./selection.ts";
+export { type Axes, apply, type BackwardOptions, type MatmulOptions, Tensor } from "./tensor.ts";

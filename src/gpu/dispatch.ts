@@ -70,6 +70,15 @@ export function checkBindings(kernel: Kernel, bindings: Bindings): void {
   }
 }
 
+/** Counts a dispatch in the versions of the buffers that it writes to. */
+export function countWrites(kernel: Kernel, bindings: Bindings): void {
+  const { bindings: wanted } = kernel.layout;
+  for (let i = 0; i < wanted.length; i++) {
+    const { name, writes } = wanted[i] as (typeof wanted)[number];
+    if (writes) (bindings[name] as Binding).buffer.version++;
+  }
+}
+
 /** Parameters of many dispatches behind one another, as the words of a uniform buffer. */
 export class ParamWords {
   words: Uint32Array<ArrayBuffer>;

@@ -5,6 +5,7 @@ import {
   type Binding,
   type Bindings,
   checkBindings,
+  countWrites,
   type DispatchNote,
   type Grid,
   type Params,
@@ -111,6 +112,7 @@ export class Recorder {
     if (this.#ringUsed + slotBytes + this.#slotAlign > RING_BYTES) this.flush();
     this.#ringWords.write(kernel, params, this.#ringUsed);
     for (const name in bindings) (bindings[name] as Binding).buffer.batch = this.#batch;
+    countWrites(kernel, bindings);
     this.#offsets[0] = this.#ringUsed;
     this.#ringUsed += Math.ceil(slotBytes / this.#slotAlign) * this.#slotAlign;
     const offsets = slotBytes > 0 ? this.#offsets : NO_OFFSETS;
@@ -132,6 +134,7 @@ export class Recorder {
     const encoder = this.#closePass();
     encoder.copyBufferToBuffer(source.gpu, sourceOffset, target.gpu, targetOffset, bytes);
     source.batch = target.batch = this.#batch;
+    target.version++;
     this.#pending++;
   }
 
@@ -147,6 +150,7 @@ export class Recorder {
     // queue.writeBuffer overtakes commands that are recorded but not submitted.
     if (target.batch === this.#batch && this.#encoder) this.flush();
     this.queue.writeBuffer(target.gpu, offset, data.buffer, data.byteOffset, data.byteLength);
+    target.version++;
   }
 
   /** Makes a captured list ready for replays. */
@@ -172,6 +176,7 @@ export class Recorder {
     }
     // Conservative where the list was submitted in parts: an upload then flushes once more.
     for (const buffer of list.buffers) buffer.batch = this.#batch;
+    for (const buffer of list.written) buffer.version++;
   }
 
   /** Forgets a sealed list. */

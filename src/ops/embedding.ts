@@ -1,7 +1,7 @@
 import { type GpuArray, type Shape, showShape } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { columnKernel, threads, zeros } from "./kernels.ts";
+import { columnKernel, fill, threads } from "./kernels.ts";
 
 const forwardKernel = columnKernel("embedding", "forward");
 const backwardKernel = columnKernel("embedding", "backward_table");
@@ -40,7 +40,8 @@ export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], Emb
   },
   backward(gpu, dy, { ids, table }, { paddingIndex = -1 }, [needsTable]) {
     if (!needsTable) return [null, null];
-    const dtable = zeros(gpu, table);
+    const dtable = gpu.emptyFor(0, table);
+    fill(gpu, dtable);
     const n = ids.size;
     const { kernel, columns } = backwardKernel(table[1] as number);
     const next = gpu.empty([n], "u32");
