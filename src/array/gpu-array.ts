@@ -21,8 +21,8 @@ export class Storage implements Holding {
   /** Later storages have higher numbers. */
   readonly serial: number;
   #references = 1;
-  #saved = 0;
   #changes = 0;
+  #saved = 0;
 
   static #next = 0;
 
@@ -35,10 +35,10 @@ export class Storage implements Holding {
     const bytes = sizeOf(shape) * bytesOf(dtype);
     this.device = device;
     this.bytes = bytes;
+    this.serial = Storage.#next++;
     this.shape = shape;
     this.dtype = dtype;
     this.scope = device.ledger.current;
-    this.serial = Storage.#next++;
     const largest =
       Math.floor(device.traits.maxBindingBytes / device.traits.alignment) * device.traits.alignment;
     this.chunkBytes = largest;

@@ -23,6 +23,13 @@ export interface GradientPlaces {
   takePlace(i: number): GpuArray | null;
 }
 
+export interface ScopeOptions {
+  /** See emptyFor. */
+  readonly places?: GradientPlaces | null;
+  /** What runs, for the profiler and the tracer. */
+  readonly op?: string | null;
+}
+
 /**
  * What an op is handed: it makes arrays and runs kernels on one device.
  *
@@ -167,14 +174,13 @@ export class Gpu {
   }
 
   /**
-   * Runs `body`; arrays that it makes and does not retain are freed at its end. `op` names what runs, for the profiler
-   * and the tracer. `places`: see emptyFor.
+   * Runs `body`; arrays that it makes and does not retain are freed at its end. `places`: see emptyFor. `op` names what
+   * runs, for the profiler and the tracer.
    */
   scope<T>(
     body: () => T,
     keep: (result: T) => readonly GpuArray[],
-    op: string | null = null,
-    places: GradientPlaces | null = null,
+    { places = null, op = null }: ScopeOptions = {},
   ): T {
     const outer = this.#scope;
     const outerPlaces = this.#places;
@@ -182,8 +188,8 @@ export class Gpu {
     const { recorder } = this.device;
     const outerOp = recorder.op;
     this.#scope = made;
-    recorder.op = op ?? outerOp;
     this.#places = places;
+    recorder.op = op ?? outerOp;
     try {
       const result = body();
       const kept = keep(result);
@@ -194,8 +200,8 @@ export class Gpu {
       throw error;
     } finally {
       this.#scope = outer;
-      recorder.op = outerOp;
       this.#places = outerPlaces;
+      recorder.op = outerOp;
     }
   }
 

@@ -233,8 +233,7 @@ export class OpNode extends Node implements GradientPlaces {
         }
       },
       () => [],
-      `${op.name} backward`,
-      pass.usesPlaces ? this : null,
+      { places: pass.usesPlaces ? this : null, op: `${op.name} backward` },
     );
     this.#taken = null;
     if (!pass.retainGraph) this.free();

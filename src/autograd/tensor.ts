@@ -157,7 +157,8 @@ export class Tensor implements GradientSink, Source {
         );
       return;
     }
-    const gradient = new Tensor(this.gpu, ownGradient(this.gpu, dy).under("gradients")).markDerived();
+    const own = ownGradient(this.gpu, dy).under("gradients");
+    const gradient = new Tensor(this.gpu, own).markDerived();
     untrack(gradient);
     this.#gradient = gradient;
   }

@@ -141,6 +141,7 @@ export class Recorder {
   /** Sets a buffer to zeros, in order with the dispatches. */
   clear(target: PoolBuffer): void {
     this.#closePass().clearBuffer(target.gpu);
+    target.version++;
     target.batch = this.#batch;
     this.#pending++;
   }

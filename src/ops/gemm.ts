@@ -1,5 +1,5 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
-import { type Grid, grid1d, type KernelSpec } from "../gpu/index.ts";
+import { grid1d, type KernelSpec } from "../gpu/index.ts";
 import { type Activation, activationCode } from "./activation.ts";
 
 /** Where the matrices of one operand lie, in floats. */
@@ -241,12 +241,12 @@ export function gemm(gpu: Gpu, p: Product): void {
     first: 0,
     scale: p.scale ?? 1,
   };
-  // Groups of rows are each in the sum of one expert.
+  // Each group of rows is in the sum of one expert.
   const terms = p.routing === "collect" ? params.sums : batch * params.sums;
   const [x, y] = grid1d(Math.ceil(N / columns) * Math.ceil(M / rows));
   for (let first = 0; first < batch; first += MOST_PRODUCTS) {
-    const grid: Grid = [x, y, Math.min(MOST_PRODUCTS, batch - first)];
-    const work = { flops: 2 * M * N * K * terms * (grid[2] / batch) };
-    gpu.run(kernel, arrays, first === 0 ? params : { ...params, first }, grid, work);
+    const count = Math.min(MOST_PRODUCTS, batch - first);
+    const work = { flops: 2 * M * N * K * terms * (count / batch) };
+    gpu.run(kernel, arrays, first === 0 ? params : { ...params, first }, [x, y, count], work);
   }
 }
