@@ -75,14 +75,22 @@ export interface AttentionOptions extends ops.AttentionAttrs {
   /** Added to the scaled scores: [B, heads, T, S] or what broadcasts to it. */
   readonly bias?: Tensor | null | undefined;
 }
+/** keep [B, S], i32 or bool: which keys are seen. */
 export const attention = (
   q: Tensor,
   k: Tensor,
   v: Tensor,
   keep: Tensor | null,
   { bias = null, ...attrs }: AttentionOptions,
-): Tensor => apply(ops.attention, [q, k, v, keep, bias], attrs);
-/** Writes keys or values x [B, T, C] into rows `position`.. of cache [B, capacity, C], in place and only in noGrad(). */
+): Tensor =>
+  tidy(() => {
+    const mask = keep?.dtype === "bool" ? keep.to("i32") : keep;
+    return apply(ops.attention, [q, k, v, mask, bias], attrs);
+  });
+/**
+ * Writes keys or values x [B, T, C] into rows from `position` on of cache [B, capacity, C], in place and so only in
+ * noGrad(). Read them back with the `keyLength` of attention. A captured step writes where it did when it was recorded.
+ */
 export function cacheWrite(cache: Tensor, x: Tensor, position: number): void {
   if (isRecording())
     throw new GpuError("cacheWrite: it overwrites what backward might read; call it in noGrad()");
