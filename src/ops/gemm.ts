@@ -251,10 +251,12 @@ export function gemm(gpu: Gpu, p: Product): void {
     first: 0,
     scale: p.scale ?? 1,
   };
+  // Each group of rows is in the sum of one expert.
+  const terms = p.routing === "collect" ? params.sums : batch * params.sums;
   const [x, y] = grid1d(Math.ceil(N / columns) * Math.ceil(M / rows));
   for (let first = 0; first < batch; first += MOST_PRODUCTS) {
     const count = Math.min(MOST_PRODUCTS, batch - first);
-    const work = { flops: 2 * M * N * K * count };
+    const work = { flops: 2 * M * N * K * terms * (count / batch) };
     gpu.run(kernel, arrays, first === 0 ? params : { ...params, first }, [x, y, count], work);
   }
 }
