@@ -8,6 +8,7 @@ export {
   isFloating,
   isHalf,
   type TypedArray,
+  wordOf,
 } from "./dtype.ts";
 export { Gpu, type GpuOptions, openGpu } from "./gpu.ts";
 export { GpuArray, Storage } from "./gpu-array.ts";

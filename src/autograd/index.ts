@@ -1,4 +1,5 @@
 export { autocast } from "./autocast.ts";
+export { arange, type CreationOptions, eye, full, ones, zeros } from "./creation.ts";
 export {
   abs,
   add,
@@ -8,29 +9,32 @@ export {
   clamp,
   concat,
   contiguous,
-  crossEntropy,
   div,
   dropout,
   embedding,
   erf,
   exp,
   expand,
+  gather,
   gelu,
   geluTanh,
+  indexSelect,
   layerNorm,
   linear,
   log,
   logSoftmax,
   matmul,
   mean,
-  mse,
   mul,
   neg,
+  oneHot,
   permute,
   reciprocal,
   relu,
   reshape,
+  rmsNorm,
   rsqrt,
+  scatterAdd,
   sigmoid,
   silu,
   slice,
@@ -38,14 +42,37 @@ export {
   softplus,
   sqrt,
   square,
-  stack,
   sub,
   sum,
-  symmetricKl,
   tanh,
   transpose,
 } from "./functions.ts";
+export { chunk, flatten, flip, pad, split, squeeze, stack, tile, unsqueeze } from "./layout.ts";
+export {
+  type BceOptions,
+  bceWithLogits,
+  type CrossEntropyOptions,
+  cosineSimilarity,
+  crossEntropy,
+  huber,
+  type KlDivergenceOptions,
+  klDivergence,
+  l1,
+  mse,
+  type NllOptions,
+  nllLoss,
+  type ReductionOptions,
+  smoothL1,
+  symmetricKl,
+} from "./losses.ts";
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
+export {
+  type RotaryOptions,
+  type RotaryScaling,
+  type RotaryTables,
+  rotaryEmbedding,
+  rotaryTables,
+} from "./rotary.ts";
 export { keep, noGrad, tidy } from "./scope.ts";
-export { type Axes, apply, Tensor, tensor, type Values, zerosTensor } from "./tensor.ts";
+export { type Axes, apply, Tensor, tensor, type Values } from "./tensor.ts";

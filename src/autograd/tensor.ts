@@ -287,11 +287,6 @@ function hostValues(values: Values, dtype?: DType): TypedArray {
   return Float32Array.from(numbers);
 }
 
-/** A tensor of zeros. */
-export function zerosTensor(gpu: Gpu, shape: Shape): Tensor {
-  return new Tensor(gpu, ops.zeros(gpu, shape));
-}
-
 /**
  * Runs an op on tensors: checks shapes, records its kernels, and remembers how to go back when an input
  * needs a gradient.

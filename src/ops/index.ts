@@ -2,7 +2,13 @@ export { type AttentionAttrs, attention } from "./attention.ts";
 export { type BankAttrs, bankLinear } from "./bank-linear.ts";
 export { add, type BinaryOp, div, mul, sub } from "./binary.ts";
 export { type CastAttrs, cast, castArray } from "./cast.ts";
-export { type CrossEntropyAttrs, crossEntropy } from "./cross-entropy.ts";
+export {
+  type CrossEntropyAttrs,
+  crossEntropy,
+  type NllAttrs,
+  nllLoss,
+  type Reduction,
+} from "./cross-entropy.ts";
 export {
   type AnyOp,
   checkTypes,
@@ -16,12 +22,18 @@ export {
 export type { Draw } from "./draw.ts";
 export { type DropoutAttrs, dropout } from "./dropout.ts";
 export { type EmbeddingAttrs, embedding } from "./embedding.ts";
+export { type FlipAttrs, flip } from "./flip.ts";
+export { type AxisAttrs, gather, indexSelect, scatterAdd } from "./gather.ts";
 export { resultType, runBackward, runForward } from "./halves.ts";
 export { accumulate, contiguous, copyInto, copyOf, fill, rowKernel, threads, zeros } from "./kernels.ts";
 export { layerNorm } from "./layer-norm.ts";
 export { linear } from "./linear.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";
+export { type OneHotAttrs, oneHot } from "./one-hot.ts";
+export { type PadAttrs, pad } from "./pad.ts";
 export { type SumAttrs, sum } from "./reduce.ts";
+export { rmsNorm } from "./rms-norm.ts";
+export { type RotaryAttrs, rotaryEmbedding } from "./rotary.ts";
 export { markDrawn } from "./routing.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { type SymmetricKlAttrs, symmetricKl } from "./symmetric-kl.ts";

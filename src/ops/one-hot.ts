@@ -1,0 +1,31 @@
+import type { GpuArray } from "../array/index.ts";
+import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { defineOp } from "./define-op.ts";
+import { threads } from "./kernels.ts";
+
+const kernel: KernelSpec = { shader: "one_hot", entry: "forward" };
+
+export interface OneHotAttrs {
+  readonly classes: number;
+}
+
+/**
+ * 1 at each index, else 0: ids [...] i32 -> [..., classes] f32. An id out of range gives a row of zeros. There is no
+ * derivative.
+ */
+export const oneHot = defineOp<readonly [GpuArray], OneHotAttrs, Record<string, never>>({
+  name: "oneHot",
+  dtypes: ["i32"],
+  result: () => "f32",
+  shape([ids], { classes }) {
+    if (!Number.isInteger(classes) || classes < 0)
+      throw new ShapeError(`oneHot: ${classes} is no number of classes`);
+    return [...ids, classes];
+  },
+  forward(gpu, [ids], { classes }, _needs, shape) {
+    const y = gpu.empty(shape);
+    const n = y.size;
+    if (n > 0) gpu.run(kernel, { ids, y }, { n, classes }, threads(n));
+    return { output: y, saved: {} };
+  },
+});
