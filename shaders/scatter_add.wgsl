@@ -15,8 +15,8 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let k = i % params.inner;
   let outer = i / params.inner;
   for (var j = 0u; j < params.n; j++) {
-    let from = (outer * params.n + j) * params.inner + k;
-    let index = u32(indices[from]);
-    if (index < params.rows) { y[(outer * params.rows + index) * params.inner + k] += source[from]; }
+    let at = (outer * params.n + j) * params.inner + k;
+    let index = u32(indices[at]);
+    if (index < params.rows) { y[(outer * params.rows + index) * params.inner + k] += source[at]; }
   }
 }

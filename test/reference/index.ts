@@ -1,12 +1,33 @@
 export { type AttentionOptions, attention, keyMask } from "./attention.ts";
 export { add, div, dropout, maskedFill, maximum, minimum, mul, sub, where, zip } from "./binary.ts";
-export { concat, permute, reshape, slice, split, stack } from "./layout.ts";
-export { embedding, gatherLast, indexSelect, zeroRow } from "./lookup.ts";
-export { type CrossEntropyOptions, crossEntropy, maskedCrossEntropy, mse, symmetricKL } from "./losses.ts";
+export { concat, flip, pad, permute, reshape, slice, split, stack, tile } from "./layout.ts";
+export { embedding, gather, gatherLast, indexSelect, scatterAdd, zeroRow } from "./lookup.ts";
+export {
+  bceWithLogits,
+  type CrossEntropyOptions,
+  cosineSimilarity,
+  crossEntropy,
+  huber,
+  klDivergence,
+  l1,
+  maskedCrossEntropy,
+  mse,
+  nllLoss,
+  type Reduction,
+  smoothL1,
+  symmetricKL,
+} from "./losses.ts";
 export { bankLinear, linear, type MatmulOptions, matmul } from "./matmul.ts";
-export { layerNorm, logSoftmax, softmax } from "./normalise.ts";
+export { layerNorm, logSoftmax, rmsNorm, softmax } from "./normalise.ts";
 export { type NumericalGradientOptions, numericalGradient } from "./numerical-gradient.ts";
-export { type AdamWOptions, type AdamWState, adamwStep, clipGradNorm } from "./optimise.ts";
+export {
+  type AdamWOptions,
+  type AdamWState,
+  adamwStep,
+  clipGradNorm,
+  type SgdOptions,
+  sgdStep,
+} from "./optimise.ts";
 export { type Philox4, philox4x32 } from "./philox.ts";
 export {
   abs,
@@ -30,4 +51,5 @@ export {
   tanh,
 } from "./pointwise.ts";
 export { argmax, l2Norm, logSumExp, max, mean, type ReduceOptions, sum, variance } from "./reduce.ts";
+export { type RotaryOptions, rotaryEmbedding } from "./rotary.ts";
 export { expand, indices, type RefIndices, type RefTensor, ref } from "./tensor.ts";
