@@ -10,6 +10,9 @@ export {
   bceWithLogits,
   type CreationOptions,
   type CrossEntropyOptions,
+  CapturedStep,
+  type CaptureOptions,
+  capture,
   cast,
   chunk,
   clamp,
@@ -90,5 +93,5 @@ export {
   unsqueeze,
   zeros,
 } from "./autograd/index.ts";
-export { Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
+export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";

@@ -1,4 +1,6 @@
 export { FormatError } from "./format-error.ts";
+export { type DownloadProgress, downloadModel, type HubOptions } from "./hub.ts";
+export { hubCacheFolder, isRepoName } from "./hub-cache.ts";
 export { readPytorch } from "./pytorch.ts";
 export {
   type ByteSource,
