@@ -1,6 +1,6 @@
 export { autocast } from "./autocast.ts";
-export { arange, type CreationOptions, eye, full, ones, zeros } from "./creation.ts";
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
+export { arange, type CreationOptions, eye, full, ones, zeros } from "./creation.ts";
 export {
   abs,
   add,
