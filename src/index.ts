@@ -1,7 +1,8 @@
-export { type DType, Gpu, openGpu, type Shape, type TypedArray } from "./array/index.ts";
+export { type DType, Gpu, type GpuArray, openGpu, type Shape, type TypedArray } from "./array/index.ts";
 export {
   abs,
   add,
+  apply,
   arange,
   attention,
   autocast,
@@ -93,5 +94,15 @@ export {
   unsqueeze,
   zeros,
 } from "./autograd/index.ts";
-export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
+export {
+  CaptureRegion,
+  Device,
+  type DeviceTraits,
+  GpuError,
+  type Grid,
+  grid1d,
+  type KernelSpec,
+  ShapeError,
+} from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
+export { defineOp, type Inputs, type Needs, type Op, type Saved, threads } from "./ops/index.ts";

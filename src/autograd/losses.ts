@@ -57,13 +57,14 @@ export function klDivergence(
   { logTarget = false, reduction = "mean" }: KlDivergenceOptions = {},
 ): Tensor {
   sameShapes("klDivergence", input, target);
+  if (reduction !== "batchmean") checkReduction("klDivergence", reduction);
   return tidy(() => {
     const [x, t] = [input.to("f32"), target.to("f32")];
     const losses = logTarget
       ? mul(exp(t), sub(t, x))
       : // Below the smallest number a probability is 0, and its term too.
         mul(t, sub(log(clamp(t, TINY, LARGEST)), x));
-    if (reduction !== "batchmean") return reduced("klDivergence", losses, reduction);
+    if (reduction !== "batchmean") return reduced(losses, reduction);
     const [batch = 1] = x.shape;
     return sum(losses).mul(1 / batch);
   });
@@ -83,9 +84,10 @@ export interface BceOptions extends ReductionOptions {
 export function bceWithLogits(
   x: Tensor,
   target: Tensor,
-  { weight, posWeight, reduction }: BceOptions = {},
+  { weight, posWeight, reduction = "mean" }: BceOptions = {},
 ): Tensor {
   sameShapes("bceWithLogits", x, target);
+  checkReduction("bceWithLogits", reduction);
   for (const factor of [weight, posWeight]) {
     if (factor && !sameShape(broadcastShapes("bceWithLogits", x.shape, factor.shape), x.shape))
       throw new ShapeError(
@@ -97,18 +99,18 @@ export function bceWithLogits(
     const positive = mul(t, softplus(logits.neg()));
     const negative = mul(t.neg().add(1), softplus(logits));
     const losses = (posWeight ? mul(positive, posWeight) : positive).add(negative);
-    return reduced("bceWithLogits", weight ? mul(losses, weight) : losses, reduction);
+    return reduced(weight ? mul(losses, weight) : losses, reduction);
   });
 }
 
 /** Squared error: (x - target)². */
 export function mse(x: Tensor, target: Tensor, { reduction }: ReductionOptions = {}): Tensor {
-  return tidy(() => reduced("mse", square(difference("mse", x, target)), reduction));
+  return lossOf("mse", x, target, reduction, square);
 }
 
 /** Absolute error: |x - target|. Its derivative at 0 is 0. */
 export function l1(x: Tensor, target: Tensor, { reduction }: ReductionOptions = {}): Tensor {
-  return tidy(() => reduced("l1", abs(difference("l1", x, target)), reduction));
+  return lossOf("l1", x, target, reduction, abs);
 }
 
 /** d² / 2β where |d| < β, else |d| - β/2, d = x - target: l1 that is smooth at 0. β = 0 is l1. */
@@ -119,9 +121,7 @@ export function smoothL1(
 ): Tensor {
   if (!(beta >= 0)) throw new ShapeError(`smoothL1: beta is ${beta}, expected 0 or more`);
   if (beta === 0) return l1(x, target, { reduction });
-  return tidy(() =>
-    reduced("smoothL1", huberOf(difference("smoothL1", x, target), beta).mul(1 / beta), reduction),
-  );
+  return lossOf("smoothL1", x, target, reduction, (d) => huberOf(d, beta).mul(1 / beta));
 }
 
 /** d² / 2 where |d| < δ, else δ (|d| - δ/2), d = x - target. */
@@ -131,7 +131,7 @@ export function huber(
   { delta = 1, reduction }: ReductionOptions & { readonly delta?: number } = {},
 ): Tensor {
   if (!(delta > 0)) throw new ShapeError(`huber: delta is ${delta}, expected more than 0`);
-  return tidy(() => reduced("huber", huberOf(difference("huber", x, target), delta), reduction));
+  return lossOf("huber", x, target, reduction, (d) => huberOf(d, delta));
 }
 
 /** a·b / (max(|a|, eps) max(|b|, eps)) along one dimension, which is dropped; a and b broadcast. */
@@ -153,7 +153,7 @@ const LARGEST = 3.4e38;
 
 function classAttrs(op: string, { weight, ...attrs }: CrossEntropyOptions): ops.CrossEntropyAttrs {
   if (weight?.needsGradient) throw new ShapeError(`${op}: class weights get no gradient; detach() them`);
-  return { ...attrs, classWeights: weight?.array ?? null };
+  return { ...attrs, classWeights: weight?.array };
 }
 
 /** δ-limited: c (|d| - c/2) with c = min(|d|, δ), which is d²/2 below δ and linear above. */
@@ -163,24 +163,27 @@ function huberOf(difference: Tensor, delta: number): Tensor {
   return mul(limited, sub(size, limited.mul(0.5)));
 }
 
-function difference(op: string, x: Tensor, target: Tensor): Tensor {
+/** f of the difference of two tensors of one shape, reduced. */
+function lossOf(
+  op: string,
+  x: Tensor,
+  target: Tensor,
+  reduction: ops.Reduction = "mean",
+  f: (difference: Tensor) => Tensor,
+): Tensor {
   sameShapes(op, x, target);
-  return sub(x.to("f32"), target.to("f32"));
+  checkReduction(op, reduction);
+  return tidy(() => reduced(f(sub(x.to("f32"), target.to("f32"))), reduction));
 }
 
-function reduced(op: string, losses: Tensor, reduction: ops.Reduction = "mean"): Tensor {
-  switch (reduction) {
-    case "mean":
-      return losses.mean();
-    case "sum":
-      return losses.sum();
-    case "none":
-      return losses;
-    default:
-      throw new ShapeError(
-        `${op}: reduction "${String(reduction satisfies never)}", expected mean, sum or none`,
-      );
-  }
+function reduced(losses: Tensor, reduction: ops.Reduction): Tensor {
+  if (reduction === "none") return losses;
+  return reduction === "mean" ? losses.mean() : losses.sum();
+}
+
+function checkReduction(op: string, reduction: ops.Reduction): void {
+  if (reduction !== "mean" && reduction !== "sum" && reduction !== "none")
+    throw new ShapeError(`${op}: reduction "${String(reduction)}", expected mean, sum or none`);
 }
 
 /** Losses do not broadcast: a target of another shape is nearly always a mistake. */

@@ -82,7 +82,7 @@ export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSave
         `attention: q ${showShape(q)}, k ${showShape(k)}, v ${showShape(v)}; expected [B, T, C], [B, S, C] twice`,
       );
     }
-    if (!Number.isInteger(heads) || heads < 1 || (channels as number) % heads !== 0) {
+    if (!Number.isInteger(heads) || heads < 1 || channels === 0 || (channels as number) % heads !== 0) {
       throw new ShapeError(`attention: ${channels} channels do not split into ${heads} heads`);
     }
     if (causal && (q[1] as number) > (k[1] as number)) {

@@ -132,8 +132,8 @@ function gradientOfB(
     sizeOf(a.shape.slice(0, -2)) === sizeOf(dy.shape.slice(0, -2));
   if (sameRows) {
     // One b for all: the batch joins the sum over rows.
-    const rowsA = gpu.view(a, [a.size / (a.shape.at(-1) as number), a.shape.at(-1) as number]);
-    const rowsY = gpu.view(dy, [dy.size / (dy.shape.at(-1) as number), dy.shape.at(-1) as number]);
+    const rowsA = gpu.view(a, [sizeOf(a.shape.slice(0, -1)), a.shape.at(-1) as number]);
+    const rowsY = gpu.view(dy, [sizeOf(dy.shape.slice(0, -1)), dy.shape.at(-1) as number]);
     const db = transposeB
       ? multiplyMatrices(gpu, rowsY, rowsA, { transposeA: true })
       : multiplyMatrices(gpu, rowsA, rowsY, { transposeA: true });

@@ -1,4 +1,4 @@
-import type { GpuArray } from "../array/index.ts";
+import { type GpuArray, MAX_RANK, showShape } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { threads } from "./kernels.ts";
@@ -20,6 +20,10 @@ export const oneHot = defineOp<readonly [GpuArray], OneHotAttrs, Record<string, 
   shape([ids], { classes }) {
     if (!Number.isInteger(classes) || classes < 0)
       throw new ShapeError(`oneHot: ${classes} is no number of classes`);
+    if (ids.length === MAX_RANK)
+      throw new ShapeError(
+        `oneHot: ids ${showShape(ids)} leave no dimension for the classes (of ${MAX_RANK})`,
+      );
     return [...ids, classes];
   },
   forward(gpu, [ids], { classes }, _needs, shape) {

@@ -10,7 +10,7 @@ const SEED = 77;
 const STEP = 5;
 
 /** The clock [seed, step] of a device, kept for all cases. */
-function draw(gpu: Gpu, rest: Omit<Draw, "clock">): Draw {
+export function draw(gpu: Gpu, rest: Omit<Draw, "clock">): Draw {
   const clock = clocks.get(gpu) ?? gpu.from(new Uint32Array([SEED, STEP]));
   clocks.set(gpu, clock);
   return { clock, ...rest };
@@ -21,10 +21,19 @@ function kept(size: number, p: number, word: (i: number) => number): number[] {
   return Array.from({ length: size }, (_, i) => (word(i) >= p * 2 ** 32 ? 1 : 0));
 }
 
-const dropped = { stream: 1234, examples: 2, firstExample: 3, firstPass: 1 };
+export const dropped = { stream: 1234, examples: 2, firstExample: 3, firstPass: 1 };
 
-/** Words of philox at (element, example, pass, step). */
+const drawn = new Map<string, readonly number[]>();
+
+/** Words of philox at (element, example, pass, step); kept, since central differences ask for them again. */
 function words(element: number, r: number): readonly number[] {
+  const key = `${element},${r}`;
+  const known = drawn.get(key) ?? wordsAt(element, r);
+  drawn.set(key, known);
+  return known;
+}
+
+function wordsAt(element: number, r: number): readonly number[] {
   const { stream, examples, firstExample, firstPass } = dropped;
   const counter = [
     element,
@@ -141,6 +150,20 @@ const attention = row(ops.attention, {
       backward: absolute(5e-2),
     },
   ],
+  // Scores of 1e60.
+  without: ["1e30"],
+  constants: [2],
+  // Of several head sizes.
+  pipelines: 24,
+  make(shape, seed) {
+    const [B = 0, T = 0, C = 0] = shape;
+    if (shape.length !== 3) return null;
+    const see = Array.from({ length: B * (T + 1) }, (_, i) => ((i * 7 + seed) % 3 === 0 ? 0 : 1));
+    return {
+      inputs: [...qkv(B, T, T + 1, C, seed), R.indices([B, T + 1], see)],
+      attrs: { heads: C % 2 === 0 ? 2 : 1, causal: seed % 2 === 0 },
+    };
+  },
   // Softmax 3e-7 for each weight; values and gradients of up to 4 are multiplied with it.
   forward: absolute(2e-6),
   backward: absolute(8e-6),
@@ -154,6 +177,11 @@ const attention = row(ops.attention, {
       shapes: [[2, 5, 8], [2, 5, 6], [2, 5, 6], null],
       attrs: { heads: 2 },
       message: /q \[2, 5, 8\], k \[2, 5, 6\]/,
+    },
+    {
+      shapes: [[2, 5, 0], [2, 5, 0], [2, 5, 0], null],
+      attrs: { heads: 2 },
+      message: /0 channels do not split into 2 heads/,
     },
     {
       shapes: [[2, 5, 8], [2, 5, 8], [2, 5, 8], null],

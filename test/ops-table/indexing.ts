@@ -1,8 +1,9 @@
 // Rows of ops that read and write at indices.
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { exact, terms } from "./bounds.ts";
-import { floats, integers, normal, type Row, row, sizeOf } from "./row.ts";
+import { floats, given, integers, normal, type Row, row, sizeOf } from "./row.ts";
 
 /** Whole numbers of 0..n-1, unevenly spread: some repeat, some are missing. */
 function indicesOf(shape: readonly number[], n: number, seed = 0): R.RefIndices {
@@ -11,12 +12,13 @@ function indicesOf(shape: readonly number[], n: number, seed = 0): R.RefIndices 
 }
 
 const gather = row(ops.gather, {
+  call: ([x, indices], { axis }) => ad.gather(given(x), Number(axis), given(indices)),
   reference: (inputs, { axis }) => R.gather(floats(inputs, 0), integers(inputs, 1), { dim: Number(axis) }),
   cases: [
     {
-      name: "axis 1 of [3, 5, 7]",
+      name: "axis -2 of [3, 5, 7]",
       inputs: [normal([3, 5, 7], 1), indicesOf([3, 4, 7], 5)],
-      attrs: { axis: 1 },
+      attrs: { axis: -2 },
     },
     { name: "the last axis", inputs: [normal([4, 9], 2), indicesOf([4, 1], 9)], attrs: { axis: -1 } },
     { name: "axis 0", inputs: [normal([5, 8], 3), indicesOf([9, 8], 5)], attrs: { axis: 0 } },
@@ -63,10 +65,11 @@ const gather = row(ops.gather, {
 });
 
 const indexSelect = row(ops.indexSelect, {
+  call: ([x, indices], { axis }) => ad.indexSelect(given(x), Number(axis), given(indices)),
   reference: (inputs, { axis }) =>
     R.indexSelect(floats(inputs, 0), integers(inputs, 1), { dim: Number(axis) }),
   cases: [
-    { name: "axis 1 of [3, 5, 7]", inputs: [normal([3, 5, 7], 1), indicesOf([6], 5)], attrs: { axis: 1 } },
+    { name: "axis -2 of [3, 5, 7]", inputs: [normal([3, 5, 7], 1), indicesOf([6], 5)], attrs: { axis: -2 } },
     { name: "axis 0, of fours", inputs: [normal([5, 8], 2), indicesOf([9], 5)], attrs: { axis: 0 } },
     { name: "the last axis", inputs: [normal([2, 3, 9], 3), indicesOf([4], 9)], attrs: { axis: -1 } },
     { name: "a vector", inputs: [normal([9], 4), indicesOf([4], 9)], attrs: { axis: 0 } },
@@ -94,13 +97,15 @@ const indexSelect = row(ops.indexSelect, {
 });
 
 const scatterAdd = row(ops.scatterAdd, {
+  call: ([x, indices, source], { axis }) =>
+    ad.scatterAdd(given(x), Number(axis), given(indices), given(source)),
   reference: (inputs, { axis }) =>
     R.scatterAdd(floats(inputs, 0), integers(inputs, 1), floats(inputs, 2), { dim: Number(axis) }),
   cases: [
     {
-      name: "axis 1 of [3, 5, 7]",
+      name: "axis -2 of [3, 5, 7]",
       inputs: [normal([3, 5, 7], 1), indicesOf([3, 4, 7], 5), normal([3, 4, 7], 2)],
-      attrs: { axis: 1 },
+      attrs: { axis: -2 },
     },
     {
       name: "the last axis",
@@ -153,6 +158,9 @@ const scatterAdd = row(ops.scatterAdd, {
 });
 
 const oneHot = row(ops.oneHot, {
+  // There are no floats.
+  halves: false,
+  call: ([ids], { classes }) => ad.oneHot(given(ids), Number(classes)),
   reference: (inputs, { classes }) => {
     const ids = integers(inputs, 0);
     const n = Number(classes);
@@ -173,6 +181,11 @@ const oneHot = row(ops.oneHot, {
   forward: exact,
   backward: exact,
   refuses: [
+    {
+      shapes: [[1, 1, 1, 1, 1, 2]],
+      attrs: { classes: 3 },
+      message: /ids \[1, 1, 1, 1, 1, 2\] leave no dimension/,
+    },
     { shapes: [[3]], attrs: { classes: -1 }, message: /-1 is no number of classes/ },
     { shapes: [[3]], attrs: { classes: 1.5 }, message: /1.5 is no number of classes/ },
   ],

@@ -1,12 +1,18 @@
 // Rows of ops that lay elements out anew.
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { exact } from "./bounds.ts";
-import { floats, normal, type Row, row } from "./row.ts";
+import { floats, given, normal, type Row, row } from "./row.ts";
 
 type Widths = readonly (readonly [number, number])[];
 
 const pad = row(ops.pad, {
+  call: ([x], { widths, value }) => ad.pad(given(x), widths as Widths, Number(value ?? 0)),
+  make: (shape, seed) => ({
+    inputs: [normal(shape, seed)],
+    attrs: { widths: shape.map((_, d) => [(d + seed) % 3, d % 2]), value: seed },
+  }),
   reference: (inputs, { widths, value }) => R.pad(floats(inputs, 0), widths as Widths, Number(value ?? 0)),
   cases: [
     {
@@ -72,6 +78,11 @@ const pad = row(ops.pad, {
 });
 
 const flip = row(ops.flip, {
+  call: ([x], { axes }) => ad.flip(given(x), axes as number[]),
+  make: (shape, seed) => ({
+    inputs: [normal(shape, seed)],
+    attrs: { axes: [...shape.keys()].filter((d) => (d + seed) % 3 !== 0) },
+  }),
   reference: (inputs, { axes }) => R.flip(floats(inputs, 0), axes as number[]),
   cases: [
     { name: "all of [3, 5, 7]", inputs: [normal([3, 5, 7], 1)], attrs: { axes: [0, 1, 2] } },

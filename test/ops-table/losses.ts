@@ -1,5 +1,6 @@
 // Rows of losses over labels: weights of classes, ignored rows, smoothing.
-import type { Gpu, GpuArray } from "../../src/array/index.ts";
+import type { Gpu } from "../../src/array/index.ts";
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { absolute, type Bound, type Context, largest, terms } from "./bounds.ts";
@@ -7,6 +8,7 @@ import {
   type Attributes,
   type Case,
   floats,
+  given,
   integers,
   normal,
   type Refusal,
@@ -14,20 +16,27 @@ import {
   row,
   uniform,
 } from "./row.ts";
-import { far, farOdd, logError } from "./row-wise.ts";
+import { far, farOdd, idsOf, logError } from "./row-wise.ts";
 
-const arrays = new WeakMap<Gpu, Map<string, GpuArray>>();
+const kept = new WeakMap<Gpu, Map<string, ad.Tensor>>();
 
-/** Attributes with class weights: on the device for the op, as numbers for the reference. */
+/** Attributes with class weights: for the op, for the public function, and as numbers for the reference. */
 function weighted(attrs: object, weights: R.RefTensor): (gpu: Gpu) => object {
   return (gpu) => {
-    const own = arrays.get(gpu) ?? new Map<string, GpuArray>();
-    arrays.set(gpu, own);
+    const own = kept.get(gpu) ?? new Map<string, ad.Tensor>();
+    kept.set(gpu, own);
     const key = weights.data.join();
-    const classWeights = own.get(key) ?? gpu.from(Float32Array.from(weights.data));
-    own.set(key, classWeights);
-    return { ...attrs, classWeights, weights: [...weights.data] };
+    const weight = own.get(key) ?? ad.tensor(gpu, Float32Array.from(weights.data));
+    own.set(key, weight);
+    return { ...attrs, classWeights: weight.array, weight, weights: [...weights.data] };
   };
+}
+
+/** Logits of a shape with labels, a fifth of which are ignored. */
+function labelled(shape: readonly number[], seed: number): Pick<Case, "inputs"> {
+  const labels = idsOf(shape.slice(0, -1), shape.at(-1) ?? 1, seed);
+  const data = labels.data.map((label, i) => (i % 5 === 4 ? -100 : label));
+  return { inputs: [normal(shape, seed, { std: 3 }), R.indices(labels.shape, data)] };
 }
 
 /** Of 0.5..2, and one class that does not count. */
@@ -139,6 +148,8 @@ const labelRefusals: readonly Refusal[] = [
 const crossEntropy = row(ops.crossEntropy, {
   reference: (inputs, attrs) => R.crossEntropy(floats(inputs, 0), integers(inputs, 1), attrs),
   cases: lossCases(),
+  call: ([logits, labels], options) => ad.crossEntropy(given(logits), given(labels), options),
+  make: labelled,
   forward: (context) => absolute(lossError(context))(context),
   backward: crossEntropyBackward,
   refuses: [
@@ -184,6 +195,8 @@ const nllLoss = row(ops.nllLoss, {
   reference: (inputs, attrs) => R.nllLoss(floats(inputs, 0), integers(inputs, 1), attrs),
   magnitude: (inputs, attrs) => R.map(R.nllLoss(floats(inputs, 0), integers(inputs, 1), attrs), Math.abs),
   cases: nllCases(),
+  call: ([logp, labels], options) => ad.nllLoss(given(logp), given(labels), options),
+  make: labelled,
   // Products with weights, their sum, and a division.
   forward: terms(6, 2),
   // The weight, dy and the division by the sum of weights: no sums but that.

@@ -1,10 +1,10 @@
 // Rows of the root-mean-square norm and of rotary position embedding.
-import type { Gpu, GpuArray } from "../../src/array/index.ts";
-import { rotaryTables } from "../../src/autograd/index.ts";
+import type { Gpu } from "../../src/array/index.ts";
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { type Context, terms } from "./bounds.ts";
-import { type Attributes, type Case, floats, normal, type Row, row, type Value } from "./row.ts";
+import { type Attributes, type Case, floats, given, normal, type Row, row, type Value } from "./row.ts";
 
 const normOf = (
   x: R.RefTensor,
@@ -37,6 +37,8 @@ function dweightMagnitude({ inputs, attrs, dy }: Context): R.RefTensor {
 }
 
 const rmsNorm = row(ops.rmsNorm, {
+  call: ([x, weight], { eps }) => ad.rmsNorm(given(x), given(weight), Number(eps)),
+  workgroup: "row",
   reference: (inputs, { eps }) => R.rmsNorm(floats(inputs, 0), floats(inputs, 1), { eps: Number(eps) }),
   cases: [
     { name: "[3, 5, 7]", ...normOf(normal([3, 5, 7], 1)) },
@@ -53,10 +55,13 @@ const rmsNorm = row(ops.rmsNorm, {
   ],
   forward: (context) => (i) => relative(context) * Math.abs(context.expected.data[i] ?? 0),
   backward: (context) => {
-    const isX = context.expected.shape.length > 1;
+    const isVector = floats(context.inputs, 0).shape.length === 1;
+    const isX = isVector || context.expected.shape.length > 1;
     const { data } = isX ? dxMagnitude(context) : dweightMagnitude(context);
+    // Of a vector both gradients have one shape.
+    const other = isVector ? dweightMagnitude(context).data : data;
     const rows = isX ? 0 : (context.dy?.data.length ?? 0) / Math.max(1, data.length);
-    return (i) => 4 * relative(context, rows) * (data[i] ?? 0);
+    return (i) => 4 * relative(context, rows) * Math.max(data[i] ?? 0, other[i] ?? 0);
   },
   refuses: [
     { shapes: [[3, 7], [6]], attrs: { eps: 1e-6 }, message: /weight is \[6\], expected \[7\]/ },
@@ -68,17 +73,26 @@ const rmsNorm = row(ops.rmsNorm, {
 });
 
 const POSITIONS = 40;
-const arrays = new WeakMap<Gpu, Map<number, { cos: GpuArray; sin: GpuArray }>>();
+interface Tables {
+  readonly cos: ad.Tensor;
+  readonly sin: ad.Tensor;
+}
 
-/** Attributes with tables for `size` elements of a head: on the device for the op, as floats for the reference. */
+const kept = new WeakMap<Gpu, Map<number, Tables>>();
+
+/**
+ * Attributes with tables for `size` elements of a head: for the op, as tensors for the public function, and as floats
+ * for the reference.
+ */
 function turning(size: number, rest: object = {}): (gpu: Gpu) => object {
   return (gpu) => {
-    const { cos, sin, shape } = rotaryTables(POSITIONS, size);
-    const own = arrays.get(gpu) ?? new Map<number, { cos: GpuArray; sin: GpuArray }>();
-    arrays.set(gpu, own);
-    const tables = own.get(size) ?? { cos: gpu.from(cos, shape), sin: gpu.from(sin, shape) };
-    own.set(size, tables);
-    return { ...rest, ...tables, floats: { cos: R.ref(shape, cos), sin: R.ref(shape, sin) } };
+    const { cos, sin, shape } = ad.rotaryTables(POSITIONS, size);
+    const own = kept.get(gpu) ?? new Map<number, Tables>();
+    kept.set(gpu, own);
+    const tensors = own.get(size) ?? { cos: ad.tensor(gpu, cos, shape), sin: ad.tensor(gpu, sin, shape) };
+    own.set(size, tensors);
+    const arrays = { cos: tensors.cos.array, sin: tensors.sin.array };
+    return { ...rest, ...arrays, tensors, floats: { cos: R.ref(shape, cos), sin: R.ref(shape, sin) } };
   };
 }
 
@@ -98,6 +112,15 @@ const tables = (shape: readonly number[], dtype = "f32") => ({
 });
 
 const rotary = row(ops.rotaryEmbedding, {
+  call([x, positions], { tensors, cos: _cos, sin: _sin, ...options }) {
+    const { cos, sin } = tensors as Tables;
+    return ad.rotaryEmbedding(given(x), cos, sin, { ...options, positions });
+  },
+  make(shape, seed) {
+    const [, tokens = 0, , size = 0] = shape;
+    if (shape.length !== 4 || tokens > POSITIONS || size < 2) return null;
+    return { inputs: [normal(shape, seed), null], attrs: turning(2 * Math.floor(size / 2)) };
+  },
   reference: (inputs, attrs) => turned(inputs, attrs),
   // |u cos| + |v sin| of one half with the sign of the sine, of the other without it.
   magnitude(inputs, attrs) {

@@ -1,5 +1,7 @@
 export { type AttentionOptions, attention, keyMask } from "./attention.ts";
 export { add, div, dropout, maskedFill, maximum, minimum, mul, sub, where, zip } from "./binary.ts";
+export type { Derivative, RefInput } from "./derivative.ts";
+export { derivatives } from "./derivatives.ts";
 export { concat, flip, pad, permute, reshape, slice, split, stack, tile } from "./layout.ts";
 export { embedding, gather, gatherLast, indexSelect, scatterAdd, zeroRow } from "./lookup.ts";
 export {
@@ -52,4 +54,5 @@ export {
 } from "./pointwise.ts";
 export { argmax, l2Norm, logSumExp, max, mean, type ReduceOptions, sum, variance } from "./reduce.ts";
 export { type RotaryOptions, rotaryEmbedding } from "./rotary.ts";
+export { type Pull, Tape, type Variable } from "./tape.ts";
 export { expand, indices, type RefIndices, type RefTensor, ref } from "./tensor.ts";
