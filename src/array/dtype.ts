@@ -58,17 +58,6 @@ export function encode(data: TypedArray | Uint16Array, dtype: DType): ArrayBuffe
   }
 }
 
-/** The word that the device stores for a value: of halves two of it, of bool 0 or 1. */
-export function wordOf(value: number, dtype: DType): number {
-  const data = ((): TypedArray => {
-    if (dtype === "i32") return Int32Array.of(value);
-    if (dtype === "u32") return Uint32Array.of(value);
-    return dtype === "bool" ? Uint8Array.of(value === 0 ? 0 : 1) : Float32Array.of(value, value);
-  })();
-  const [word] = new Uint32Array((encode(data, dtype) as ArrayBufferView<ArrayBuffer>).buffer); // data of that type
-  return word as number;
-}
-
 /** The `size` values that the device's bytes hold. */
 export function decode(bytes: ArrayBuffer, dtype: DType, size: number): TypedArray {
   switch (dtype) {

@@ -1,6 +1,8 @@
 import type { DType, Shape } from "../array/index.ts";
+import { GpuError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
-import { type Axes, apply, type Tensor } from "./tensor.ts";
+import { isRecording } from "./scope.ts";
+import { type Axes, apply, type MatmulOptions, type Tensor } from "./tensor.ts";
 
 /** The ops on tensors. Shapes, formulas and what is saved: the op of the same name in src/ops. */
 
@@ -9,14 +11,32 @@ export const sub = (a: Tensor, b: Tensor | number): Tensor => a.sub(b);
 export const mul = (a: Tensor, b: Tensor | number): Tensor => a.mul(b);
 export const div = (a: Tensor, b: Tensor | number): Tensor => a.div(b);
 export const neg = (x: Tensor): Tensor => x.neg();
-export const abs = (x: Tensor): Tensor => apply(ops.abs, [x], {});
-export const exp = (x: Tensor): Tensor => apply(ops.exp, [x], {});
-export const log = (x: Tensor): Tensor => apply(ops.log, [x], {});
-export const sqrt = (x: Tensor): Tensor => apply(ops.sqrt, [x], {});
+export const pow = (x: Tensor, exponent: Tensor | number): Tensor => x.pow(exponent);
+export const abs = (x: Tensor): Tensor => x.abs();
+export const sign = (x: Tensor): Tensor => apply(ops.sign, [x], {});
+export const exp = (x: Tensor): Tensor => x.exp();
+export const exp2 = (x: Tensor): Tensor => apply(ops.exp2, [x], {});
+export const expm1 = (x: Tensor): Tensor => apply(ops.expm1, [x], {});
+export const log = (x: Tensor): Tensor => x.log();
+export const log2 = (x: Tensor): Tensor => apply(ops.log2, [x], {});
+export const log1p = (x: Tensor): Tensor => apply(ops.log1p, [x], {});
+export const sin = (x: Tensor): Tensor => apply(ops.sin, [x], {});
+export const cos = (x: Tensor): Tensor => apply(ops.cos, [x], {});
+export const floor = (x: Tensor): Tensor => apply(ops.floor, [x], {});
+export const ceil = (x: Tensor): Tensor => apply(ops.ceil, [x], {});
+export const round = (x: Tensor): Tensor => apply(ops.round, [x], {});
+export const trunc = (x: Tensor): Tensor => apply(ops.trunc, [x], {});
+export const sqrt = (x: Tensor): Tensor => x.sqrt();
+/** √x with a gradient of 0 at 0. */
+export const flatSqrt = (x: Tensor): Tensor => apply(ops.flatSqrt, [x], {});
 export const rsqrt = (x: Tensor): Tensor => apply(ops.rsqrt, [x], {});
 export const square = (x: Tensor): Tensor => apply(ops.square, [x], {});
 export const reciprocal = (x: Tensor): Tensor => apply(ops.reciprocal, [x], {});
 export const relu = (x: Tensor): Tensor => apply(ops.relu, [x], {});
+/** x, and `slope` x below 0. */
+export const leakyRelu = (x: Tensor, slope = 0.01): Tensor => apply(ops.leakyRelu, [x], { a: slope });
+/** x, and `alpha` (exp(x) - 1) below 0. */
+export const elu = (x: Tensor, alpha = 1): Tensor => apply(ops.elu, [x], { a: alpha });
 export const gelu = (x: Tensor): Tensor => apply(ops.gelu, [x], {});
 export const geluTanh = (x: Tensor): Tensor => apply(ops.geluTanh, [x], {});
 export const silu = (x: Tensor): Tensor => apply(ops.silu, [x], {});
@@ -30,10 +50,13 @@ export const clamp = (x: Tensor, min: number, max: number): Tensor =>
 /** The same values in another element type. */
 export const cast = (x: Tensor, dtype: DType): Tensor => x.to(dtype);
 
-export const matmul = (a: Tensor, b: Tensor, attrs: ops.MatmulAttrs = {}): Tensor =>
-  apply(ops.matmul, [a, b], attrs);
-export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor =>
-  apply(ops.linear, [x, weight, bias], {});
+export const matmul = (a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor => a.matmul(b, options);
+export const linear = (
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null = null,
+  attrs: ops.LinearAttrs = {},
+): Tensor => apply(ops.linear, [x, weight, bias], attrs);
 export const bankLinear = (
   x: Tensor,
   weight: Tensor,
@@ -59,13 +82,24 @@ export const scatterAdd = (x: Tensor, axis: number, indices: Tensor, source: Ten
 /** f32 [..., classes]: 1 at each index, else 0. */
 export const oneHot = (ids: Tensor, classes: number): Tensor => apply(ops.oneHot, [ids], { classes });
 export const dropout = (x: Tensor, attrs: ops.DropoutAttrs): Tensor => apply(ops.dropout, [x], attrs);
+export interface AttentionOptions extends ops.AttentionAttrs {
+  /** Added to the scaled scores: [B, heads, T, S] or what broadcasts to it. */
+  readonly bias?: Tensor | null | undefined;
+}
 export const attention = (
   q: Tensor,
   k: Tensor,
   v: Tensor,
   keep: Tensor | null,
-  attrs: ops.AttentionAttrs,
-): Tensor => apply(ops.attention, [q, k, v, keep], attrs);
+  { bias = null, ...attrs }: AttentionOptions,
+): Tensor => apply(ops.attention, [q, k, v, keep, bias], attrs);
+/** Writes keys or values x [B, T, C] into rows `position`.. of cache [B, capacity, C], in place and only in noGrad(). */
+export function cacheWrite(cache: Tensor, x: Tensor, position: number): void {
+  if (isRecording())
+    throw new GpuError("cacheWrite: it overwrites what backward might read; call it in noGrad()");
+  if (cache.gpu !== x.gpu) throw new GpuError("cacheWrite: tensors of two devices");
+  ops.writeCache(cache.gpu, cache.array, x.array, position);
+}
 /** x / √(mean x² + eps) · weight over the last dimension. */
 export const rmsNorm = (x: Tensor, weight: Tensor, eps = 1e-6): Tensor =>
   apply(ops.rmsNorm, [x, weight], { eps });

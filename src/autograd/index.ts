@@ -1,28 +1,50 @@
 export { autocast } from "./autocast.ts";
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
-export { arange, type CreationOptions, eye, full, ones, zeros } from "./creation.ts";
+export { checkpoint } from "./checkpoint.ts";
 export {
+  arange,
+  type CreationOptions,
+  eye,
+  full,
+  ones,
+  tensor,
+  type Values,
+  zeros,
+} from "./create.ts";
+export {
+  type AttentionOptions,
   abs,
   add,
   attention,
   bankLinear,
+  cacheWrite,
   cast,
+  ceil,
   clamp,
   concat,
   contiguous,
+  cos,
   div,
   dropout,
+  elu,
   embedding,
   erf,
   exp,
+  exp2,
   expand,
+  expm1,
+  flatSqrt,
+  floor,
   gather,
   gelu,
   geluTanh,
   indexSelect,
   layerNorm,
+  leakyRelu,
   linear,
   log,
+  log1p,
+  log2,
   logSoftmax,
   matmul,
   mean,
@@ -30,14 +52,18 @@ export {
   neg,
   oneHot,
   permute,
+  pow,
   reciprocal,
   relu,
   reshape,
   rmsNorm,
+  round,
   rsqrt,
   scatterAdd,
   sigmoid,
+  sign,
   silu,
+  sin,
   slice,
   softmax,
   softplus,
@@ -47,7 +73,9 @@ export {
   sum,
   tanh,
   transpose,
+  trunc,
 } from "./functions.ts";
+export { type GradOptions, grad } from "./grad.ts";
 export { chunk, flatten, flip, pad, split, squeeze, stack, tile, unsqueeze } from "./layout.ts";
 export {
   type BceOptions,
@@ -68,6 +96,22 @@ export {
 } from "./losses.ts";
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
+export { argsort, type Ranked, type SortOptions, sort, topK } from "./ranking.ts";
+export {
+  all,
+  any,
+  argmax,
+  argmin,
+  cumsum,
+  logSumExp,
+  max,
+  min,
+  norm,
+  type ReduceOptions,
+  std,
+  type VarianceOptions,
+  variance,
+} from "./reductions.ts";
 export {
   type RotaryOptions,
   type RotaryScaling,
@@ -76,4 +120,22 @@ export {
   rotaryTables,
 } from "./rotary.ts";
 export { keep, noGrad, tidy } from "./scope.ts";
-export { type Axes, apply, Tensor, tensor, type Values } from "./tensor.ts";
+export {
+  eq,
+  ge,
+  gt,
+  isFinite,
+  isInf,
+  isNaN,
+  le,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  lt,
+  maskedFill,
+  maximum,
+  minimum,
+  ne,
+  where,
+} from "./selection.ts";
+export { type Axes, apply, type BackwardOptions, type MatmulOptions, Tensor } from "./tensor.ts";

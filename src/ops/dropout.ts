@@ -12,27 +12,35 @@ export interface DropoutAttrs {
   readonly draw: Draw;
 }
 
-function apply(gpu: Gpu, x: GpuArray, { p, draw }: DropoutAttrs): GpuArray {
+interface DropoutSaved {
+  readonly [name: string]: unknown;
+  readonly clock: GpuArray;
+}
+
+function apply(gpu: Gpu, x: GpuArray, clock: GpuArray, { p, draw }: DropoutAttrs): GpuArray {
   const y = gpu.like(x);
   if (x.size === 0) return y;
   const columns = x.size / (x.shape[0] as number);
   const perRow = Math.ceil(columns / 4);
   const params = { n: x.size, columns, threshold: dropThreshold(p), scale: 1 / (1 - p), ...drawParams(draw) };
-  gpu.run(kernel, { x, clock: draw.clock, y }, params, threads((x.shape[0] as number) * perRow));
+  gpu.run(kernel, { x, clock, y }, params, threads((x.shape[0] as number) * perRow));
   return y;
 }
 
 /**
- * y = x keep / (1 - p). x [rows, ...] -> same; a row is one example of one pass. Saves nothing: the backward
+ * y = x keep / (1 - p). x [rows, ...] -> same; a row is one example of one pass. Saves the clock alone: the backward
  * pass draws the same numbers again.
  */
-export const dropout = defineOp<readonly [GpuArray], DropoutAttrs, Record<string, never>>({
+export const dropout = defineOp<readonly [GpuArray], DropoutAttrs, DropoutSaved>({
   name: "dropout",
   shape([x], { p }) {
     if (!(p >= 0 && p < 1)) throw new ShapeError(`dropout: p is ${p}, expected 0 <= p < 1`);
     if (x.length < 1) throw new ShapeError(`dropout: ${showShape(x)} has no rows`);
     return x;
   },
-  forward: (gpu, [x], attrs) => ({ output: apply(gpu, x, attrs), saved: {} }),
-  backward: (gpu, dy, _saved, attrs) => [apply(gpu, dy, attrs)],
+  forward: (gpu, [x], attrs) => ({
+    output: apply(gpu, x, attrs.draw.clock, attrs),
+    saved: { clock: attrs.draw.clock },
+  }),
+  backward: (gpu, dy, { clock }, attrs) => [apply(gpu, dy, clock, attrs)],
 });

@@ -2,7 +2,7 @@ import { type GpuArray, type Shape, showShape } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { addRows } from "./add-rows.ts";
 import { defineOp } from "./define-op.ts";
-import { columnKernel, threads, zeros } from "./kernels.ts";
+import { columnKernel, fill, threads } from "./kernels.ts";
 
 const forwardKernel = columnKernel("embedding", "forward");
 
@@ -39,7 +39,8 @@ export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], Emb
   },
   backward(gpu, dy, { ids, table }, { paddingIndex = -1 }, [needsTable]) {
     if (!needsTable) return [null, null];
-    const dtable = zeros(gpu, table);
+    const dtable = gpu.emptyFor(0, table);
+    fill(gpu, dtable);
     addRows(gpu, dy, { indices: ids, bound: table[0] as number, skip: paddingIndex }, dtable);
     return [dtable, null];
   },

@@ -1,7 +1,8 @@
-import { type GpuArray, type Shape, showShape, wordOf } from "../array/index.ts";
+import { type GpuArray, type Shape, showShape } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { copyInto, fill } from "./kernels.ts";
+import { wordOf } from "./words.ts";
 
 export interface PadAttrs {
   /** Elements before and after, for each dimension in order. */
@@ -30,7 +31,7 @@ export const pad = defineOp<readonly [GpuArray], PadAttrs, { readonly shape: Sha
   },
   forward(gpu, [x], { widths, value = 0 }, _needs, shape) {
     const output = gpu.empty(shape, x.dtype);
-    fill(gpu, output, wordOf(value, x.dtype));
+    fill(gpu, output, wordOf("pad", x.dtype, value));
     copyInto(gpu, x, gpu.view(output, x.shape, insideOf(output, widths), output.strides));
     return { output, saved: { shape: x.shape } };
   },

@@ -29,7 +29,7 @@ export class Arena {
   readonly slices: number;
   readonly values: GpuArray;
   readonly gradients: GpuArray;
-  /** u32 [slices]: slices that this step has used. Slices of unrouted parameters are always 1. */
+  /** u32 [slices]: slices that gradients have reached since zeroGrad(). Slices of unrouted parameters are always 1. */
   readonly drawn: GpuArray;
   /** u32 [1]: not 0 where an optimiser leaves the step out; see LossScaler. */
   readonly skip: GpuArray;
@@ -77,9 +77,10 @@ export class Arena {
     this.zeroGrad();
   }
 
-  /** Forgets gradients and draws. */
+  /** Forgets gradients and draws: one fill for all, after which the first gradient of each is written in its place. */
   zeroGrad(): void {
     fill(this.gpu, this.gradients);
+    for (const { parameter } of this.entries) parameter.gradientsZeroed(this.gradients);
     this.gpu.scope(
       () => copyInto(this.gpu, this.#alwaysDrawn, this.drawn),
       () => [],
@@ -99,8 +100,8 @@ export class Arena {
         () => copyInto(this.gpu, parameter.array, place),
         () => [],
       );
-      parameter.moveTo(place, this.gradients.view(parameter.shape, first));
-      parameter.drawn = parameter.slices > 1 ? this.drawn.view([parameter.slices], firstSlice) : null;
+      const drawn = parameter.slices > 1 ? this.drawn.view([parameter.slices], firstSlice) : null;
+      parameter.moveTo(place, this.gradients.view(parameter.shape, first), drawn);
     }
   }
 }

@@ -1,0 +1,82 @@
+import { type DType, dtypeOf, type Gpu, isHalf, type Shape, type TypedArray } from "../array/index.ts";
+import { ShapeError } from "../gpu/index.ts";
+import { castArray, copyInto, fill, wordOf, zeros as zeroArray } from "../ops/index.ts";
+import { Tensor } from "./tensor.ts";
+
+/** Values for a new tensor: numbers make f32, booleans and Uint8Array bool. */
+export type Values = TypedArray | readonly number[] | readonly boolean[];
+
+/**
+ * A tensor with a copy of `values`. `shape` defaults to [length], `dtype` to the values' own; another is cast to on the
+ * host: floats to f16 or bf16 (nearest even), numbers to i32 or u32 (toward 0), to bool by value != 0.
+ */
+export function tensor(gpu: Gpu, values: Values, shape?: Shape, { dtype }: { dtype?: DType } = {}): Tensor {
+  const data = hostValues(values, dtype);
+  return new Tensor(gpu, gpu.from(data, shape ?? [data.length], dtype));
+}
+
+function hostValues(values: Values, dtype?: DType): TypedArray {
+  const isList = Array.isArray(values);
+  const own = isList ? (typeof values[0] === "boolean" ? "bool" : "f32") : dtypeOf(values as TypedArray);
+  const wanted = dtype ?? own;
+  // A typed array of the type asked for is taken as it is. Lists of booleans are 0 and 1 as numbers.
+  if (!isList && wanted === own) return values as TypedArray;
+  const numbers = values as ArrayLike<number>;
+  if (wanted === "i32") return Int32Array.from(numbers);
+  if (wanted === "u32") return Uint32Array.from(numbers);
+  if (wanted === "bool") return Uint8Array.from(numbers, (value) => (Number(value) === 0 ? 0 : 1));
+  return Float32Array.from(numbers);
+}
+
+export interface CreationOptions {
+  /** Default f32. */
+  readonly dtype?: DType;
+}
+
+/** A tensor of one value, filled on the device. */
+export function full(gpu: Gpu, shape: Shape, value: number, { dtype = "f32" }: CreationOptions = {}): Tensor {
+  const made = gpu.scope(
+    () => {
+      const whole = gpu.empty(shape, isHalf(dtype) ? "f32" : dtype);
+      fill(gpu, whole, wordOf("full", dtype, value));
+      return castArray(gpu, whole, dtype);
+    },
+    (array) => [array],
+  );
+  return new Tensor(gpu, made);
+}
+
+export function zeros(gpu: Gpu, shape: Shape, options?: CreationOptions): Tensor {
+  return full(gpu, shape, 0, options);
+}
+
+export function ones(gpu: Gpu, shape: Shape, options?: CreationOptions): Tensor {
+  return full(gpu, shape, 1, options);
+}
+
+/** start, start + step, ... up to `end`, which is not included: found in float64, then rounded. */
+export function arange(
+  gpu: Gpu,
+  start: number,
+  end: number,
+  { step = 1, dtype = "f32" }: CreationOptions & { readonly step?: number } = {},
+): Tensor {
+  const n = Math.max(Math.ceil((end - start) / step), 0);
+  if (!Number.isFinite(n)) throw new ShapeError(`arange: ${start} to ${end} by ${step} does not end`);
+  const values = Float64Array.from({ length: n }, (_, i) => start + i * step);
+  return tensor(gpu, [...values], [n], { dtype });
+}
+
+/** 1 on the main diagonal, else 0: [rows, columns]. */
+export function eye(gpu: Gpu, rows: number, columns = rows, { dtype = "f32" }: CreationOptions = {}): Tensor {
+  const made = gpu.scope(
+    () => {
+      const matrix = zeroArray(gpu, [rows, columns]);
+      const n = Math.min(rows, columns);
+      copyInto(gpu, gpu.ones(n), gpu.view(matrix, [n], 0, [columns + 1]));
+      return castArray(gpu, matrix, dtype);
+    },
+    (array) => [array],
+  );
+  return new Tensor(gpu, made);
+}
