@@ -6,8 +6,9 @@ import {
   type KernelSpec,
   type ParamValue,
   ShapeError,
+  type Work,
 } from "../gpu/index.ts";
-import { bytesOf, type DType, decode, dtypeOf, encode, type TypedArray } from "./dtype.ts";
+import { type DType, decode, dtypeOf, encode, type TypedArray } from "./dtype.ts";
 import { GpuArray, Storage } from "./gpu-array.ts";
 import { MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
 
@@ -20,6 +21,13 @@ export interface GpuOptions {
 export interface GradientPlaces {
   /** The place of input `i`'s gradient where it holds nothing yet, else null. From now on it counts as written. */
   takePlace(i: number): GpuArray | null;
+}
+
+export interface ScopeOptions {
+  /** See emptyFor. */
+  readonly places?: GradientPlaces | null;
+  /** What runs, for the profiler and the tracer. */
+  readonly op?: string | null;
 }
 
 /**
@@ -55,7 +63,7 @@ export class Gpu {
       if (!Number.isInteger(n) || n < 0)
         throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
     }
-    return this.#own(new GpuArray(new Storage(this.device, sizeOf(shape) * bytesOf(dtype)), shape, dtype));
+    return this.#own(new GpuArray(new Storage(this.device, shape, dtype), shape, dtype));
   }
 
   /**
@@ -98,7 +106,7 @@ export class Gpu {
     if (!ones || ones.size < n) {
       const size = 2 ** Math.ceil(Math.log2(Math.max(n, 64)));
       ones = this.device.captures.outside(() => {
-        const array = new GpuArray(new Storage(this.device, size * 4), [size], "f32");
+        const array = new GpuArray(new Storage(this.device, [size], "f32"), [size], "f32");
         this.write(array, new Float32Array(size).fill(1));
         return array;
       });
@@ -149,25 +157,39 @@ export class Gpu {
     return decode(bytes.buffer, array.dtype, array.size);
   }
 
-  /** Records one dispatch. Arrays are bound by the names of the kernel's bindings. */
+  /**
+   * Records one dispatch. Arrays are bound by the names of the kernel's bindings. `work` is for the profiler and the
+   * tracer.
+   */
   run(
     kernel: KernelSpec,
     arrays: Readonly<Record<string, GpuArray | null>>,
     params: Readonly<Record<string, ParamValue>>,
     grid: Grid,
+    work?: Work,
   ): void {
     const bindings: Record<string, Binding> = {};
     for (const name in arrays) bindings[name] = this.#bind(kernel, name, arrays[name] ?? null);
-    this.device.run(kernel, bindings, params, grid);
+    this.device.run(kernel, bindings, params, grid, work);
   }
 
-  /** Runs `body`; arrays that it makes and does not retain are freed at its end. `places`: see emptyFor. */
-  scope<T>(body: () => T, keep: (result: T) => readonly GpuArray[], places: GradientPlaces | null = null): T {
+  /**
+   * Runs `body`; arrays that it makes and does not retain are freed at its end. `places`: see emptyFor. `op` names what
+   * runs, for the profiler and the tracer.
+   */
+  scope<T>(
+    body: () => T,
+    keep: (result: T) => readonly GpuArray[],
+    { places = null, op = null }: ScopeOptions = {},
+  ): T {
     const outer = this.#scope;
     const outerPlaces = this.#places;
     const made: GpuArray[] = [];
+    const { recorder } = this.device;
+    const outerOp = recorder.op;
     this.#scope = made;
     this.#places = places;
+    recorder.op = op ?? outerOp;
     try {
       const result = body();
       const kept = keep(result);
@@ -179,6 +201,7 @@ export class Gpu {
     } finally {
       this.#scope = outer;
       this.#places = outerPlaces;
+      recorder.op = outerOp;
     }
   }
 
@@ -203,7 +226,7 @@ export class Gpu {
     // A binding under a false flag is still bound, to a dummy.
     if (array === null) {
       this.#dummy ??= this.device.captures.outside(
-        () => new GpuArray(new Storage(this.device, 256), [64], "f32"),
+        () => new GpuArray(new Storage(this.device, [64], "f32"), [64], "f32"),
       );
       return { buffer: this.#dummy.storage.chunks[0] as Binding["buffer"], offset: 0, bytes: 256 };
     }
@@ -220,7 +243,7 @@ export class Gpu {
     }
     // Rounded up to a vec4: buffers and arena slots are padded to 256 bytes.
     const bytes = Math.max(16, Math.ceil(array.bytes / 16) * 16);
-    return { buffer: array.storage.chunks[chunk] as Binding["buffer"], offset, bytes };
+    return { buffer: array.storage.chunks[chunk] as Binding["buffer"], offset, bytes, array };
   }
 }
 

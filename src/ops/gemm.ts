@@ -1,5 +1,5 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
-import { type Grid, grid1d, type KernelSpec } from "../gpu/index.ts";
+import { grid1d, type KernelSpec } from "../gpu/index.ts";
 import { type Activation, activationCode } from "./activation.ts";
 
 /** Where the matrices of one operand lie, in floats. */
@@ -243,7 +243,8 @@ export function gemm(gpu: Gpu, p: Product): void {
   };
   const [x, y] = grid1d(Math.ceil(N / columns) * Math.ceil(M / rows));
   for (let first = 0; first < batch; first += MOST_PRODUCTS) {
-    const grid: Grid = [x, y, Math.min(MOST_PRODUCTS, batch - first)];
-    gpu.run(kernel, arrays, first === 0 ? params : { ...params, first }, grid);
+    const count = Math.min(MOST_PRODUCTS, batch - first);
+    const work = { flops: 2 * M * N * K * count };
+    gpu.run(kernel, arrays, first === 0 ? params : { ...params, first }, [x, y, count], work);
   }
 }

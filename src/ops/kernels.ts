@@ -114,6 +114,7 @@ export function copyInto(gpu: Gpu, source: GpuArray, target: GpuArray): void {
       target_strides: target.strides,
     },
     threads(halves ? Math.ceil(n / 2) : n),
+    { parts: { source, destination: target } },
   );
 }
 

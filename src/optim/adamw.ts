@@ -66,6 +66,7 @@ export class AdamW {
     this.#lr = this.#options.lr;
     table[0] = this.#lr;
     this.#schedule = gpu.from(table);
+    for (const array of this.#own()) array.under("optimiser");
   }
 
   /** The rate of the steps that follow. */
@@ -158,15 +159,20 @@ export class AdamW {
 
   dispose(): void {
     this.arena.dispose();
-    const own = [
+    for (const array of this.#own()) array.release();
+  }
+
+  /** What lies beside the arena. */
+  #own(): GpuArray[] {
+    return [
       this.#firstMoments,
       this.#secondMoments,
       this.#steps,
       this.#takesPart,
       this.#entries,
       this.#blockEntry,
+      this.#schedule,
     ];
-    for (const array of [...own, this.#schedule]) array.release();
   }
 }
 

@@ -62,17 +62,17 @@ export class Arena {
     this.entries = entries;
     this.length = first;
     this.slices = firstSlice;
-    this.values = this.gpu.empty([first]);
-    this.gradients = this.gpu.empty([first]);
-    this.drawn = this.gpu.empty([firstSlice], "u32");
-    this.skip = this.gpu.empty([1], "u32");
+    this.values = this.gpu.empty([first]).under("parameters");
+    this.gradients = this.gpu.empty([first]).under("gradients");
+    this.drawn = this.gpu.empty([firstSlice], "u32").under("optimiser");
+    this.skip = this.gpu.empty([1], "u32").under("optimiser");
     fill(this.gpu, this.skip);
     fill(this.gpu, this.values);
     fill(this.gpu, this.gradients);
     const always = new Uint32Array(firstSlice);
     for (const { parameter, firstSlice: at } of entries)
       always.fill(parameter.slices > 1 ? 0 : 1, at, at + parameter.slices);
-    this.#alwaysDrawn = this.gpu.from(always);
+    this.#alwaysDrawn = this.gpu.from(always).under("optimiser");
     this.#moveIn();
     this.zeroGrad();
   }
