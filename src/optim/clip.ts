@@ -5,6 +5,7 @@ import type { Arena } from "./arena.ts";
 
 const partialKernel = rowKernel("gradient_norm", "partial");
 const finishKernel = rowKernel("gradient_norm", "finish");
+const clipValueKernel: KernelSpec = { shader: "clip_value", entry: "clip" };
 const clipKernel: KernelSpec = { shader: "gradient_norm", entry: "clip" };
 /** Elements that one workgroup of `partial` adds up. */
 const PART = 4096;
@@ -29,4 +30,12 @@ export function clipGradNorm(arena: Arena, maxNorm: number): Tensor {
     () => [],
   );
   return new Tensor(gpu, norm);
+}
+
+/** Limits every gradient to -limit..limit, each for itself. NaN stays NaN. */
+export function clipGradValue(arena: Arena, limit: number): void {
+  if (!(limit > 0 && Number.isFinite(limit)))
+    throw new ShapeError(`clipGradValue: limit is ${limit}, expected more than 0`);
+  const { gpu, gradients, length } = arena;
+  gpu.run(clipValueKernel, { gradient: gradients }, { n: length, limit }, threads(length));
 }
