@@ -3,7 +3,7 @@ import { type DType, ELEMENT_BYTES } from "./dtype.ts";
 import { type Shape, sameShape, showShape, sizeOf, stridesOf } from "./shape.ts";
 
 /**
- * The bytes of one or more arrays: a list of chunks, none larger than the device binds at once.
+ * The bytes of one or more arrays: a list of chunks of `chunkBytes`, none larger than the device binds at once.
  * Counted: the chunks go back to the pool with the last reference.
  */
 export class Storage {
@@ -13,16 +13,14 @@ export class Storage {
   readonly chunks: readonly PoolBuffer[];
   #references = 1;
 
-  constructor(device: Device, bytes: number) {
+  constructor(device: Device, bytes: number, chunkBytes: number) {
     this.device = device;
     this.bytes = bytes;
-    const largest =
-      Math.floor(device.traits.maxBindingBytes / device.traits.alignment) * device.traits.alignment;
-    this.chunkBytes = largest;
+    this.chunkBytes = chunkBytes;
     const chunks: PoolBuffer[] = [];
     try {
-      for (let start = 0; start < Math.max(bytes, 1); start += largest) {
-        chunks.push(device.acquire(Math.min(largest, Math.max(bytes, 1) - start)));
+      for (let start = 0; start < Math.max(bytes, 1); start += chunkBytes) {
+        chunks.push(device.acquire(Math.min(chunkBytes, Math.max(bytes, 1) - start)));
       }
     } catch (error) {
       for (const chunk of chunks) device.pool.release(chunk);
@@ -78,7 +76,17 @@ export class GpuArray {
   }
 
   get bytes(): number {
-    return this.size * ELEMENT_BYTES;
+    return this.size * this.itemBytes;
+  }
+
+  /** Bytes of one element. */
+  get itemBytes(): number {
+    return ELEMENT_BYTES;
+  }
+
+  /** Elements of one chunk of the storage; no element lies in two. */
+  get chunkLength(): number {
+    return this.storage.chunkBytes / this.itemBytes;
   }
 
   get alive(): boolean {
@@ -95,9 +103,16 @@ export class GpuArray {
     return true;
   }
 
-  /** Contiguous, and starting where a kernel can bind it. */
+  /** Contiguous, and starting where a kernel can bind it. Where it lies in several chunks it is bound in ranges. */
   get isBindable(): boolean {
-    return (this.offset * ELEMENT_BYTES) % this.storage.device.traits.alignment === 0 && this.isContiguous;
+    return (this.offset * this.itemBytes) % this.storage.device.traits.alignment === 0 && this.isContiguous;
+  }
+
+  /** Of a contiguous array: whether one binding holds it. */
+  get isInOneChunk(): boolean {
+    if (this.storage.chunks.length === 1) return true;
+    const last = this.offset + Math.max(this.size, 1) - 1;
+    return Math.floor(this.offset / this.chunkLength) === Math.floor(last / this.chunkLength);
   }
 
   /** Another view of the same storage, which then has one reference more. */

@@ -7,13 +7,16 @@ import {
   type ParamValue,
   ShapeError,
 } from "../gpu/index.ts";
+import { chunkBytesFor } from "./chunks.ts";
 import { type DType, dtypeOf, ELEMENT_BYTES, type TypedArray, typedArrayOf } from "./dtype.ts";
 import { GpuArray, Storage } from "./gpu-array.ts";
-import { MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
+import { lastOf, MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
 
 export interface GpuOptions {
   /** Variants of kernels: for GPUs (workgroup memory) or for software adapters (no barriers). Default: the device's. */
   readonly kernels?: "hardware" | "software";
+  /** Largest binding in bytes, at most the device's, which is the default. Longer arrays are cut into chunks. */
+  readonly maxBindingBytes?: number;
 }
 
 /**
@@ -26,28 +29,36 @@ export class Gpu {
   readonly device: Device;
   /** Whether kernels without barriers are taken. */
   readonly isSoftware: boolean;
+  /** Largest binding, in bytes: a multiple of the device's alignment. */
+  readonly maxBindingBytes: number;
   #scope: GpuArray[] | null = null;
   #dummy: GpuArray | null = null;
   #ones: GpuArray | null = null;
 
-  constructor(device: Device, { kernels = device.traits.kernels }: GpuOptions = {}) {
+  constructor(device: Device, { kernels = device.traits.kernels, maxBindingBytes }: GpuOptions = {}) {
     this.device = device;
     this.isSoftware = kernels === "software";
+    const { alignment, maxBindingBytes: most } = device.traits;
+    const wanted = Math.max(Math.min(maxBindingBytes ?? most, most), alignment);
+    this.maxBindingBytes = Math.floor(wanted / alignment) * alignment;
   }
 
   get subgroupSize(): number {
     return this.device.traits.subgroupSize;
   }
 
-  /** An array with undefined contents. */
-  empty(shape: Shape, dtype: DType = "f32"): GpuArray {
+  /**
+   * An array with undefined contents. Where it takes several chunks, they end between rows of `rowLength` elements
+   * (as far as rows are short enough, see chunks.ts): the last dimension, or one element of a vector.
+   */
+  empty(shape: Shape, dtype: DType = "f32", rowLength = shape.length > 1 ? lastOf(shape) : 1): GpuArray {
     if (shape.length > MAX_RANK)
       throw new ShapeError(`array: rank ${shape.length} of ${showShape(shape)} is above ${MAX_RANK}`);
     for (const n of shape) {
       if (!Number.isInteger(n) || n < 0)
         throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
     }
-    return this.#own(new GpuArray(new Storage(this.device, sizeOf(shape) * ELEMENT_BYTES), shape, dtype));
+    return this.#own(this.#allocate(shape, dtype, rowLength));
   }
 
   like(array: GpuArray): GpuArray {
@@ -69,7 +80,7 @@ export class Gpu {
     if (!this.#ones || this.#ones.size < n) {
       this.#ones?.release();
       const size = 2 ** Math.ceil(Math.log2(Math.max(n, 64)));
-      this.#ones = new GpuArray(new Storage(this.device, size * ELEMENT_BYTES), [size], "f32");
+      this.#ones = this.#allocate([size], "f32", 1);
       this.write(this.#ones, new Float32Array(size).fill(1));
     }
     return this.view(this.#ones, [n]);
@@ -152,6 +163,15 @@ export class Gpu {
     return own === array.storage.references;
   }
 
+  #allocate(shape: Shape, dtype: DType, rowLength: number): GpuArray {
+    const largest = this.maxBindingBytes;
+    const bytes = sizeOf(shape) * ELEMENT_BYTES;
+    const { alignment } = this.device.traits;
+    const chunkBytes =
+      bytes <= largest ? largest : chunkBytesFor(rowLength * ELEMENT_BYTES, largest, alignment);
+    return new GpuArray(new Storage(this.device, bytes, chunkBytes), shape, dtype);
+  }
+
   #own(array: GpuArray): GpuArray {
     this.#scope?.push(array);
     return array;
@@ -160,23 +180,24 @@ export class Gpu {
   #bind(kernel: KernelSpec, name: string, array: GpuArray | null): Binding {
     // A binding under a false flag is still bound, to a dummy.
     if (array === null) {
-      this.#dummy ??= new GpuArray(new Storage(this.device, 256), [64], "f32");
+      this.#dummy ??= this.#allocate([64], "f32", 1);
       return { buffer: this.#dummy.storage.chunks[0] as Binding["buffer"], offset: 0, bytes: 256 };
     }
     array.assertAlive();
     const label = `${kernel.shader}.${kernel.entry}`;
     if (!array.isBindable)
       throw new GpuError(`${label}: ${name} ${showShape(array.shape)} is a strided view; make it contiguous`);
-    const chunk = Math.floor((array.offset * ELEMENT_BYTES) / array.storage.chunkBytes);
-    const offset = array.offset * ELEMENT_BYTES - chunk * array.storage.chunkBytes;
-    if (offset + array.bytes > array.storage.chunkBytes) {
+    if (!array.isInOneChunk) {
       throw new GpuError(
-        `${label}: ${name} ${showShape(array.shape)} of ${array.bytes} bytes is beyond the largest binding of this adapter (${array.storage.chunkBytes} bytes)`,
+        `${label}: ${name} ${showShape(array.shape)} of ${array.bytes} bytes is read whole, and the largest binding here is ${this.maxBindingBytes} bytes`,
       );
     }
+    const { chunkBytes, chunks } = array.storage;
+    const start = array.offset * array.itemBytes;
+    const chunk = chunks.length === 1 ? 0 : Math.floor(start / chunkBytes);
     // Rounded up to a vec4: buffers and arena slots are padded to 256 bytes.
     const bytes = Math.max(16, Math.ceil(array.bytes / 16) * 16);
-    return { buffer: array.storage.chunks[chunk] as Binding["buffer"], offset, bytes };
+    return { buffer: chunks[chunk] as Binding["buffer"], offset: start - chunk * chunkBytes, bytes };
   }
 }
 
@@ -185,16 +206,19 @@ export async function openGpu(choice?: string): Promise<Gpu> {
   return new Gpu(await Device.open(choice));
 }
 
+/** Longest single copy to or from the host: what it is staged in is kept, or taken by the driver, beside the array. */
+const MOST_BYTES_AT_ONCE = 2 ** 26;
+
 function* byteRanges(
   array: GpuArray,
 ): Iterable<{ buffer: Binding["buffer"]; offset: number; at: number; bytes: number }> {
   const { chunkBytes, chunks } = array.storage;
   let at = 0;
   while (at < array.bytes) {
-    const start = array.offset * ELEMENT_BYTES + at;
+    const start = array.offset * array.itemBytes + at;
     const chunk = Math.floor(start / chunkBytes);
     const offset = start - chunk * chunkBytes;
-    const bytes = Math.min(array.bytes - at, chunkBytes - offset);
+    const bytes = Math.min(array.bytes - at, chunkBytes - offset, MOST_BYTES_AT_ONCE);
     yield { buffer: chunks[chunk] as Binding["buffer"], offset, at, bytes };
     at += bytes;
   }

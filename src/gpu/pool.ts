@@ -39,6 +39,7 @@ export class Pool {
   readonly #device: GPUDevice;
   readonly #free = new Map<number, PoolBuffer[]>();
   readonly #budgetBytes: number;
+  readonly #maxBufferBytes: number;
   #nextId = 1;
   #liveBytes = 0;
   #pooledBytes = 0;
@@ -47,17 +48,18 @@ export class Pool {
   constructor(device: GPUDevice, budgetBytes: number) {
     this.#device = device;
     this.#budgetBytes = budgetBytes;
+    this.#maxBufferBytes = Math.floor(device.limits.maxBufferSize / SMALLEST) * SMALLEST;
   }
 
   /** Whether `acquire` stays within the budget. */
   fits(bytes: number): boolean {
-    const size = sizeClass(bytes);
+    const size = this.#sizeOf(bytes);
     const isPooled = (this.#free.get(size)?.length ?? 0) > 0;
     return isPooled || this.#liveBytes + this.#pooledBytes + size <= this.#budgetBytes;
   }
 
   acquire(bytes: number): PoolBuffer {
-    const size = sizeClass(bytes);
+    const size = this.#sizeOf(bytes);
     const pooled = this.#free.get(size)?.pop();
     if (pooled) this.#pooledBytes -= size;
     const buffer = pooled ?? this.#create(size);
@@ -96,6 +98,11 @@ export class Pool {
     this.#free.clear();
     this.#pooledBytes = 0;
     this.#device.queue.submit([]); // only then does the driver give the memory back
+  }
+
+  /** The size class, but for buffers near the device's limit, which rounding up must not pass. */
+  #sizeOf(bytes: number): number {
+    return Math.max(Math.min(sizeClass(bytes), this.#maxBufferBytes), bytes);
   }
 
   #create(size: number): PoolBuffer {

@@ -1,7 +1,8 @@
 import { type Gpu, type GpuArray, rowsOf, sameShape, showShape } from "../array/index.ts";
-import { grid1d, ShapeError } from "../gpu/index.ts";
+import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { rowKernel } from "./kernels.ts";
+import { runRows } from "./ranges.ts";
 
 const forwardKernel = rowKernel("cross_entropy", "forward");
 const totalKernel = rowKernel("cross_entropy", "total");
@@ -26,9 +27,9 @@ interface CrossEntropySaved {
 
 const MODES = { mean: 0, sum: 1, none: 2 } as const;
 
-function paramsOf(rows: number, columns: number, attrs: CrossEntropyAttrs) {
+function paramsOf(columns: number, attrs: CrossEntropyAttrs) {
   const { ignoreIndex = -100, labelSmoothing = 0, reduction = "mean" } = attrs;
-  return { rows, columns, ignore: ignoreIndex, smoothing: labelSmoothing, mode: MODES[reduction] };
+  return { columns, ignore: ignoreIndex, smoothing: labelSmoothing, mode: MODES[reduction] };
 }
 
 /**
@@ -54,12 +55,13 @@ export const crossEntropy = defineOp<readonly [GpuArray, GpuArray], CrossEntropy
     const loss = gpu.empty(labels.shape);
     const lse = gpu.empty([rows]);
     const { kernel, columns: groups } = forwardKernel(gpu, columns);
-    gpu.run(kernel, { logits, labels, loss, lse }, paramsOf(rows, groups, attrs), grid1d(rows));
+    const params = paramsOf(groups, attrs);
+    runRows(gpu, kernel, { rows, split: { logits, labels, loss, lse }, params });
     if (attrs.reduction === "none") return { output: loss, saved: { logits, labels, lse, weight: null } };
     const y = gpu.empty(shape);
     const weight = gpu.empty([1]);
     const { kernel: total } = totalKernel(gpu, columns);
-    gpu.run(total, { labels, loss_saved: loss, y, weight }, paramsOf(rows, groups, attrs), [1, 1, 1]);
+    gpu.run(total, { labels, loss_saved: loss, y, weight }, { rows, ...params }, [1, 1, 1]);
     return { output: y, saved: { logits, labels, lse, weight } };
   },
   backward: (gpu, dy, saved, attrs) => [gradient(gpu, dy, saved, attrs), null],
@@ -70,7 +72,14 @@ function gradient(gpu: Gpu, dy: GpuArray, saved: CrossEntropySaved, attrs: Cross
   const { rows, columns } = rowsOf(logits.shape);
   const dlogits = gpu.like(logits);
   const { kernel, columns: groups } = backwardKernel(gpu, columns);
-  const arrays = { logits, labels, lse_saved: lse, weight_saved: weight, dy, dlogits };
-  gpu.run(kernel, arrays, paramsOf(rows, groups, attrs), grid1d(rows));
+  const split = { logits, labels, lse_saved: lse, dlogits };
+  // Without reduction each row has a gradient of its own.
+  const perRow = attrs.reduction === "none";
+  runRows(gpu, kernel, {
+    rows,
+    split: perRow ? { ...split, dy } : split,
+    whole: perRow ? { weight_saved: weight } : { weight_saved: weight, dy },
+    params: paramsOf(groups, attrs),
+  });
   return dlogits;
 }

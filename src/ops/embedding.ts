@@ -1,7 +1,8 @@
-import { type GpuArray, type Shape, showShape } from "../array/index.ts";
+import { type Gpu, type GpuArray, type Shape, showShape } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { columnKernel, threads, zeros } from "./kernels.ts";
+import { columnKernel, zeros } from "./kernels.ts";
+import { eachRange, labelOf, runRows, threads } from "./ranges.ts";
 
 const forwardKernel = columnKernel("embedding", "forward");
 const backwardKernel = columnKernel("embedding", "backward_table");
@@ -20,7 +21,7 @@ interface EmbeddingSaved {
 
 /**
  * Rows of a table: y[i] = table[ids[i]]. table [V, C], ids [...] i32 -> [..., C].
- * Ids outside 0..V-1 must be refused on the host: the GPU reads the nearest row without a word.
+ * Ids outside 0..V-1 must be refused on the host: the GPU reads the last row without a word.
  * The gradient adds rows with equal ids in a fixed order.
  */
 export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], EmbeddingAttrs, EmbeddingSaved>({
@@ -33,20 +34,54 @@ export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], Emb
   },
   forward(gpu, [table, ids], _attrs, _needs, shape) {
     const y = gpu.empty(shape);
-    const { kernel, columns } = forwardKernel(table.shape[1] as number);
-    const n = ids.size;
-    if (n > 0) gpu.run(kernel, { ids, table, y }, { n, columns, padding: -1 }, threads(n * columns));
+    lookUp(gpu, table, ids, y);
     return { output: y, saved: { ids, table: table.shape } };
   },
   backward(gpu, dy, { ids, table }, { paddingIndex = -1 }, [needsTable]) {
     if (!needsTable) return [null, null];
     const dtable = zeros(gpu, table);
-    const n = ids.size;
-    const { kernel, columns } = backwardKernel(table[1] as number);
-    const next = gpu.empty([n], "u32");
-    const params = { n, columns, padding: paddingIndex };
-    gpu.run(chainKernel, { ids, next }, params, threads(n));
-    gpu.run(kernel, { ids, next_saved: next, dy, dtable }, params, threads(n * columns));
+    addUp(gpu, dy, ids, dtable, paddingIndex);
     return [dtable, null];
   },
 });
+
+/** y[i] = table[ids[i]]: table [V, ...], ids [n] i32 -> y [n, ...], rows of any shape. */
+export function lookUp(gpu: Gpu, table: GpuArray, ids: GpuArray, y: GpuArray): void {
+  const all = table.shape[0] as number;
+  const { kernel, columns } = forwardKernel(table.size / all);
+  const ranges = { rows: all, arrays: { table } };
+  eachRange(gpu, labelOf(kernel), ranges, NOTHING, (parts, first, rows) => {
+    runRows(gpu, kernel, {
+      rows: ids.size,
+      split: { ids, y },
+      whole: parts,
+      params: { columns, padding: -1, first, rows, all },
+      count: "n",
+      grid: (n) => threads(n * columns),
+    });
+  });
+}
+
+/** dtable[ids[i]] += dy[i], in the order of i. */
+function addUp(gpu: Gpu, dy: GpuArray, ids: GpuArray, dtable: GpuArray, padding: number): void {
+  const all = dtable.shape[0] as number;
+  const { kernel, columns } = backwardKernel(dtable.size / all);
+  const label = labelOf(kernel);
+  eachRange(gpu, label, { rows: ids.size, arrays: { ids, dy } }, NOTHING, (looked, _first, n) => {
+    const next = gpu.empty([n], "u32");
+    const params = { n, columns, padding, all };
+    gpu.run(
+      chainKernel,
+      { ids: looked["ids"] ?? null, next },
+      { ...params, first: 0, rows: all },
+      threads(n),
+    );
+    eachRange(gpu, label, { rows: all, arrays: { dtable } }, WRITTEN, (parts, first, rows) => {
+      const arrays = { ...looked, ...parts, next_saved: next };
+      gpu.run(kernel, arrays, { ...params, first, rows }, threads(n * columns));
+    });
+  });
+}
+
+const NOTHING: ReadonlySet<string> = new Set();
+const WRITTEN: ReadonlySet<string> = new Set(["dtable"]);

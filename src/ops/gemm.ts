@@ -1,5 +1,6 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
-import { type Grid, type KernelSpec, ShapeError } from "../gpu/index.ts";
+import type { KernelSpec } from "../gpu/index.ts";
+import { type Contraction, contract, type Operand, type Piece } from "./contraction.ts";
 
 /** Where the matrices of one operand lie, in floats. */
 export interface Layout {
@@ -24,6 +25,8 @@ export interface Product {
   /** b is stored [N, K]. */
   readonly transposeB?: boolean;
   readonly bias?: GpuArray | null;
+  /** From the bias of one expert or block to the next. Default N. */
+  readonly biasStride?: number;
   readonly scale?: number;
   /** Number of products. Default 1. */
   readonly batch?: number;
@@ -107,38 +110,144 @@ function subgroupRows(entry: Entry, lanes: number): number {
   return lanes === 4 && entry !== "tn" ? 8 : 16;
 }
 
-/** Records one matrix product. Chosen by adapter class and shape. */
+/** The kernel of a product and the rows and columns of c that one of its workgroups takes. */
+interface Choice {
+  readonly kernel: KernelSpec;
+  readonly rows: number;
+  readonly columns: number;
+  /** The binding of c: as vec4 or as floats. */
+  readonly output: "c" | "c4";
+}
+
+function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
+  if (!gpu.isSoftware) return { kernel: tiled, rows: 64, columns: 64, output: "c" };
+  const lanes = gpu.subgroupSize;
+  const entry = subgroupEntry(p, strides, lanes);
+  if (!entry) return { kernel: plain, rows: 32, columns: 32, output: "c" };
+  const kernel = subgroupKernel(entry, lanes);
+  return { kernel, rows: subgroupRows(entry, lanes), columns: 4 * lanes, output: "c4" };
+}
+
+/** Records a matrix product, in pieces where an operand lies in several chunks or the grid would be too large. */
 export function gemm(gpu: Gpu, p: Product): void {
-  const { M, N, K, batch = 1 } = p;
+  const { M, N, batch = 1 } = p;
   if (M === 0 || N === 0 || batch === 0) return;
-  if (batch > 65_535) throw new ShapeError(`matmul: ${batch} matrices in one batch, above 65,535`);
   const strides = stridesOf(p);
+  // Pieces take the kernel of the whole: it decides the order of the sums.
+  const choice = choose(gpu, p, strides);
+  const { rows, columns } = choice;
+  const fitsGrid = batch <= MAX_GROUPS && M <= MAX_GROUPS * rows && N <= MAX_GROUPS * columns;
+  if (fitsGrid && isBound(p.a) && isBound(p.b) && isBound(p.c) && isBound(p.bias) && isBound(p.route)) {
+    recordProduct(gpu, p, strides, choice);
+    return;
+  }
+  contract(gpu, contractionOf(p, strides, choice), (piece) => {
+    const part = productOf(p, piece);
+    recordProduct(gpu, part, stridesOf(part), choice);
+  });
+}
+
+function isBound(array: GpuArray | null | undefined): boolean {
+  return array?.isInOneChunk !== false;
+}
+
+/** Workgroups along one dimension of a grid. */
+const MAX_GROUPS = 65_535;
+
+/** Records one matrix product whose arrays can be bound. */
+function recordProduct(
+  gpu: Gpu,
+  p: Product,
+  strides: Strides,
+  { kernel, rows, columns, output }: Choice,
+): void {
+  const { M, N, K, batch = 1 } = p;
   const params = {
     M,
     N,
     K,
     ...strides,
-    stride_bias: N,
+    stride_bias: p.biasStride ?? N,
     inner: p.inner ?? 1,
     has_bias: p.bias ? 1 : 0,
     routed: p.routing === "pick" ? 1 : p.routing === "collect" ? 2 : 0,
     groups: p.route?.size ?? 0,
     scale: p.scale ?? 1,
   };
-  const arrays = { a: p.a, b: p.b, bias: p.bias ?? null, route: p.route ?? null };
-  const lanes = gpu.subgroupSize;
-  const entry = gpu.isSoftware ? subgroupEntry(p, strides, lanes) : null;
-  const tiles = (columns: number, rows: number): Grid => [Math.ceil(N / columns), Math.ceil(M / rows), batch];
-  if (entry) {
-    gpu.run(
-      subgroupKernel(entry, lanes),
-      { ...arrays, c4: p.c },
-      params,
-      tiles(4 * lanes, subgroupRows(entry, lanes)),
-    );
-  } else if (gpu.isSoftware) {
-    gpu.run(plain, { ...arrays, c: p.c }, params, tiles(32, 32));
-  } else {
-    gpu.run(tiled, { ...arrays, c: p.c }, params, tiles(64, 64));
-  }
+  const arrays = { a: p.a, b: p.b, bias: p.bias ?? null, route: p.route ?? null, [output]: p.c };
+  gpu.run(kernel, arrays, params, [Math.ceil(N / columns), Math.ceil(M / rows), batch]);
+}
+
+/** The product as walks through its operands, for cutting. */
+function contractionOf(p: Product, s: Strides, { rows, columns }: Choice): Contraction {
+  const { M, N, K, batch = 1, inner = 1, bias, route } = p;
+  const picks = p.routing === "pick";
+  const collects = p.routing === "collect";
+  const experts = collects ? batch : picks ? Math.floor(p.b.size / s.stride_b) : 1;
+  const inputs: Record<string, Operand> = {
+    a: {
+      array: p.a,
+      strides: { [collects ? "group" : "block"]: s.stride_a, inner: s.inner_a, m: s.a_row, k: s.a_column },
+    },
+    b: {
+      array: p.b,
+      strides: {
+        [picks ? "expert" : collects ? "group" : "block"]: s.stride_b,
+        inner: s.inner_b,
+        n: s.b_column,
+        k: s.b_row,
+      },
+    },
+  };
+  const biasStride = p.biasStride ?? N;
+  if (bias) inputs["bias"] = { array: bias, strides: { [picks ? "expert" : "block"]: biasStride, n: 1 } };
+  if (route) inputs["route"] = { array: route, strides: { [picks ? "block" : "group"]: 1 } };
+  const block = collects ? 1 : batch / inner;
+  const most = Number.POSITIVE_INFINITY;
+  return {
+    sizes: { block, inner, m: M, n: N, k: K, group: collects ? (route?.size ?? 0) : 1, expert: experts },
+    most: {
+      block: Math.max(Math.floor(MAX_GROUPS / inner), 1),
+      inner: MAX_GROUPS,
+      m: MAX_GROUPS * rows,
+      n: MAX_GROUPS * columns,
+      k: most,
+      group: most,
+      expert: most,
+    },
+    inputs,
+    output: {
+      array: p.c,
+      strides: { [collects ? "expert" : "block"]: s.stride_c, inner: s.inner_c, m: s.c_row, n: 1 },
+    },
+  };
+}
+
+/** A piece as a product of its own. Only the first piece of a sum adds the bias. */
+function productOf(p: Product, { sizes, inputs, output, continues }: Piece): Product {
+  const { m: M, n: N, k: K } = sizes;
+  const collects = p.routing === "collect";
+  const { a, b, bias, route } = inputs as Readonly<Record<"a" | "b", Operand> & Record<string, Operand>>;
+  const layout = ({ strides }: Operand, row: "m" | "n" | "k"): Layout => ({
+    row: strides[row] ?? 0,
+    stride: strides.block ?? strides.group ?? strides.expert ?? 0,
+    inner: strides.inner ?? 0,
+  });
+  return {
+    ...p,
+    a: a.array,
+    b: b.array,
+    c: output.array,
+    bias: continues ? null : (bias?.array ?? null),
+    biasStride: bias?.strides.expert ?? bias?.strides.block ?? N,
+    ...(route && { route: route.array }),
+    M,
+    N,
+    K,
+    batch: collects ? sizes.expert : sizes.block * sizes.inner,
+    inner: sizes.inner,
+    layoutA: layout(a, p.transposeA ? "k" : "m"),
+    layoutB: layout(b, p.transposeB ? "n" : "k"),
+    layoutC: layout(output, "m"),
+  };
 }

@@ -1,13 +1,10 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
-import { type Grid, grid1d, type KernelSpec } from "../gpu/index.ts";
+import type { KernelSpec } from "../gpu/index.ts";
+import { contiguous } from "./copy.ts";
+import { runRows, threads } from "./ranges.ts";
 
-/** Threads of a workgroup in kernels with one thread per element. */
-const THREADS = 64;
-
-/** The grid of a kernel with one thread for each of `n` elements. */
-export function threads(n: number): Grid {
-  return grid1d(Math.ceil(n / THREADS));
-}
+export { contiguous, copyInto } from "./copy.ts";
+export { threads } from "./ranges.ts";
 
 /** Elements in groups of four, rounded up: buffers are padded, so the rest is harmless. */
 export function groupsOfFour(n: number): number {
@@ -58,7 +55,6 @@ export function columnKernel(shader: string, entry: string): (columns: number) =
 }
 
 const fillKernel: KernelSpec = { shader: "copy", entry: "fill" };
-const stridedKernel: KernelSpec = { shader: "copy", entry: "strided" };
 const addKernel: KernelSpec = { shader: "accumulate", entry: "add" };
 const NO_STRIDES = {
   rank: 0,
@@ -71,8 +67,9 @@ const NO_STRIDES = {
 
 /** Sets every element of a bindable array to the same 32 bits. */
 export function fill(gpu: Gpu, array: GpuArray, bits = 0): void {
-  const n = array.size;
-  if (n > 0) gpu.run(fillKernel, { destination: array }, { ...NO_STRIDES, n, constant: bits }, threads(n));
+  const params = { ...NO_STRIDES, constant: bits };
+  const destination = array;
+  runRows(gpu, fillKernel, { rows: array.size, split: { destination }, params, count: "n", grid: threads });
 }
 
 export function zeros(gpu: Gpu, shape: readonly number[]): GpuArray {
@@ -81,41 +78,13 @@ export function zeros(gpu: Gpu, shape: readonly number[]): GpuArray {
   return array;
 }
 
-/** Copies `source` into `target`, both of the same shape and strided in any way. They must not share a storage. */
-export function copyInto(gpu: Gpu, source: GpuArray, target: GpuArray): void {
-  const n = source.size;
-  if (n === 0) return;
-  gpu.run(
-    stridedKernel,
-    { source: wholeStorage(gpu, source), destination: wholeStorage(gpu, target) },
-    {
-      n,
-      rank: source.shape.length,
-      constant: 0,
-      source_offset: source.offset,
-      target_offset: target.offset,
-      shape: source.shape,
-      source_strides: source.strides,
-      target_strides: target.strides,
-    },
-    threads(n),
-  );
-}
-
-/** The array itself where a kernel can bind it, else a contiguous copy. */
-export function contiguous(gpu: Gpu, array: GpuArray): GpuArray {
-  if (array.isBindable) return array;
-  const copy = gpu.like(array);
-  copyInto(gpu, array, copy);
-  return copy;
-}
-
 /** total += x. `total` is bindable and shares no storage with x. */
 export function accumulate(gpu: Gpu, total: GpuArray, x: GpuArray): void {
-  const n = total.size;
-  gpu.run(addKernel, { x: contiguous(gpu, x), total }, { n }, threads(groupsOfFour(n)));
-}
-
-function wholeStorage(gpu: Gpu, array: GpuArray): GpuArray {
-  return gpu.view(array, [array.storage.bytes / 4], 0);
+  runRows(gpu, addKernel, {
+    rows: total.size,
+    split: { x: contiguous(gpu, x), total },
+    params: {},
+    count: "n",
+    grid: (n) => threads(groupsOfFour(n)),
+  });
 }

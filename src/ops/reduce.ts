@@ -1,8 +1,8 @@
 import { type Gpu, type GpuArray, normaliseAxis, type Shape, sameShape, sizeOf } from "../array/index.ts";
 import type { KernelSpec } from "../gpu/index.ts";
-import { grid1d } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { contiguous, rowKernel, threads } from "./kernels.ts";
+import { contiguous, copyInto, rowKernel } from "./kernels.ts";
+import { boundPart, runRows, threads } from "./ranges.ts";
 
 /** `axes`: dimensions to add up, counted from either end; undefined: all. `keepDim` leaves them with size 1. */
 export interface SumAttrs {
@@ -17,18 +17,36 @@ const columnsOfOne: KernelSpec = { shader: "reduce", entry: "columns", uses: { "
 /** Rows added up one after the other: short blocks keep the rounding error small and the parts parallel. */
 const BLOCK = 64;
 
-/** Σ over the last dimension: x [rows, C] -> [rows]. */
+/** Σ over the last dimension: x [rows, C] -> [rows]. A row beyond a binding is added up in pieces. */
 export function sumRows(gpu: Gpu, x: GpuArray, rows: number, columns: number): GpuArray {
+  if (columns * x.itemBytes > gpu.maxBindingBytes) return sumPieces(gpu, x, rows, columns);
   const y = gpu.empty([rows]);
   const { kernel, columns: groups } = rowsKernel(gpu, columns);
-  if (rows > 0)
-    gpu.run(
-      kernel,
-      { x, y },
-      { rows, columns: groups, outer: 0, inner: 0, block: 0, parts: 0 },
-      grid1d(rows),
-    );
+  runRows(gpu, kernel, { rows, split: { x, y }, params: { ...NONE, columns: groups } });
   return y;
+}
+
+const NONE = { columns: 0, outer: 0, inner: 0, block: 0, parts: 0 };
+
+/** Each row as a sum of sums over pieces of at most a chunk, in their order. */
+function sumPieces(gpu: Gpu, x: GpuArray, rows: number, columns: number): GpuArray {
+  const most = x.chunkLength;
+  const pieces = Math.ceil(columns / most);
+  const sums = gpu.empty([rows, pieces]);
+  for (let row = 0; row < rows; row++) {
+    for (let piece = 0; piece < pieces; piece++) {
+      gpu.scope(
+        () => {
+          const first = piece * most;
+          const n = Math.min(most, columns - first);
+          const part = boundPart(gpu, gpu.view(x, [n], x.offset + row * columns + first));
+          copyInto(gpu, sumRows(gpu, part, 1, n), gpu.view(sums, [1], row * pieces + piece));
+        },
+        () => [],
+      );
+    }
+  }
+  return sumRows(gpu, sums, rows, pieces);
 }
 
 /** Σ over the middle: x [outer, R, inner] -> [outer, inner]. */
@@ -38,17 +56,79 @@ export function sumMiddle(gpu: Gpu, x: GpuArray, outer: number, rows: number, in
   for (;;) {
     const parts = Math.max(1, Math.ceil(left / BLOCK));
     const partial = gpu.empty([outer, parts, inner]);
-    const width = inner % 4 === 0 ? 4 : 1;
-    const groups = inner / width;
-    gpu.run(
-      width === 4 ? columnsOfFour : columnsOfOne,
-      { x: from, partial },
-      { rows: left, columns: 0, outer, inner: groups, block: BLOCK, parts },
-      threads(outer * parts * groups),
-    );
+    sumBlocks(gpu, from, partial, { outer, rows: left, parts, inner });
     if (parts === 1) return partial;
     from = partial;
     left = parts;
+  }
+}
+
+interface Middle {
+  readonly outer: number;
+  readonly rows: number;
+  readonly parts: number;
+  readonly inner: number;
+}
+
+/** partial [outer, parts, inner] from x [outer, rows, inner]: each part adds up BLOCK rows. */
+function sumBlocks(gpu: Gpu, x: GpuArray, partial: GpuArray, { outer, rows, parts, inner }: Middle): void {
+  const width = inner % 4 === 0 ? 4 : 1;
+  const kernel = width === 4 ? columnsOfFour : columnsOfOne;
+  const groups = inner / width;
+  const params = { columns: 0, inner: groups, block: BLOCK };
+  const most = gpu.maxBindingBytes / x.itemBytes;
+  if (rows * inner <= most) {
+    runRows(gpu, kernel, {
+      rows: outer,
+      split: { x, partial },
+      params: { ...params, rows, parts },
+      count: "outer",
+      grid: (n) => threads(n * parts * groups),
+    });
+    return;
+  }
+  for (let o = 0; o < outer; o++) {
+    gpu.scope(
+      () => {
+        const slab = gpu.view(x, [rows, inner], x.offset + o * rows * inner);
+        const sums = gpu.view(partial, [parts, inner], o * parts * inner);
+        if (BLOCK * inner > most) sumWindows(gpu, slab, sums);
+        else {
+          runRows(gpu, kernel, {
+            rows: parts,
+            split: { x: slab, partial: sums },
+            lengths: { x: BLOCK * inner },
+            params: (first, n) => ({ ...params, outer: 1, rows: Math.min(n * BLOCK, rows - first * BLOCK) }),
+            count: "parts",
+            grid: (n) => threads(n * groups),
+          });
+        }
+      },
+      () => [],
+    );
+  }
+}
+
+/** sums [parts, inner] from x [rows, inner] where a binding does not hold a block of rows: in windows of columns. */
+function sumWindows(gpu: Gpu, x: GpuArray, sums: GpuArray): void {
+  const [rows, inner] = x.shape as [number, number];
+  const most = Math.floor(gpu.maxBindingBytes / x.itemBytes / BLOCK);
+  for (let first = 0; first < rows; first += BLOCK) {
+    for (let column = 0; column < inner; column += most) {
+      gpu.scope(
+        () => {
+          const n = Math.min(BLOCK, rows - first);
+          const columns = Math.min(most, inner - column);
+          const place = first * inner + column;
+          const window = gpu.view(x, [n, columns], x.offset + place, [inner, 1]);
+          const copy = gpu.empty([n, columns]);
+          copyInto(gpu, window, copy);
+          const at = sums.offset + (first / BLOCK) * inner + column;
+          copyInto(gpu, sumMiddle(gpu, copy, 1, n, columns), gpu.view(sums, [1, 1, columns], at));
+        },
+        () => [],
+      );
+    }
   }
 }
 
