@@ -22,6 +22,8 @@ struct Entry { first: u32, size: u32, slice: u32, decay: f32 }
 @group(0) @binding(10) var<storage, read> block_entry: array<u32>;
 // [0] is (lr, 0), written before each step; [t] is (c1, c2) of step t; the last pair holds from there on.
 @group(0) @binding(11) var<storage, read> schedule: array<vec2f>;
+// Not 0: the whole step is left out, since a gradient was not finite (shaders/loss_scale.wgsl).
+@group(0) @binding(12) var<storage, read> skip: array<u32>;
 
 // undrawn 0 "authors": out until first drawn, then always in. 1 "zeroGrad": always in. 2 "skip": in when drawn.
 // Paper's code; see the option `undrawn` of src/optim/adamw.ts.
@@ -29,6 +31,10 @@ struct Entry { first: u32, size: u32, slice: u32, decay: f32 }
 fn advance(@builtin(global_invocation_id) id: vec3u) {
   let s = id.x;
   if (s >= params.slices) { return; }
+  if (skip[0] != 0u) {
+    takes_part[s] = 0u;
+    return;
+  }
   let used = drawn[s] != 0u;
   let counts = used || params.undrawn == 1u || (params.undrawn == 0u && steps[s] > 0u);
   if (counts) { steps[s] += 1u; }

@@ -133,6 +133,7 @@ const kernels = new KernelCache(device, null);
 const swaps: readonly (readonly [from: string, to: string])[] = [
   ["lib/vec4", "lib/scalar"],
   ["lib/row_workgroup", "lib/row_subgroup"],
+  ["lib/halves", "lib/brain"],
 ];
 
 /** A shader with each of the libraries that may take another's place, and each number of lanes. */

@@ -37,7 +37,7 @@ rows("every exported op has a row", () => {
 });
 
 /** ADAMIX_TEST_OPS=topK,sort: only these rows, while an op is being written. */
-const only = process.env["ADAMIX_TEST_OPS"]?.split(",");
+const only = process.env.ADAMIX_TEST_OPS?.split(",");
 const wanted = only ? table.filter((row) => only.includes(row.op.name)) : table;
 
 for (const row of wanted) {
@@ -174,7 +174,10 @@ function refusesTypes({ op, cases }: Row): void {
     const [given, expected] = isFloat(value) ? ["i32", "f32"] : ["f32", "i32"];
     const error = thrown(() => apply(op, tensors, attrs));
     assert.instance(error, ShapeError);
-    assert.is(error.message, `${op.name}: input ${wrong} is ${given}, expected ${expected}`);
+    assert.is(
+      error.message,
+      `${op.name}: input ${wrong} is ${given}, expected ${expected}; cast it with to("${expected}")`,
+    );
     for (const tensor of tensors) tensor?.dispose();
   });
   assert.is(gpu.device.statistics().dispatches, dispatches, "nothing is recorded");

@@ -1,5 +1,5 @@
 import { type Device, GpuError, type PoolBuffer } from "../gpu/index.ts";
-import { type DType, ELEMENT_BYTES } from "./dtype.ts";
+import { bytesOf, type DType } from "./dtype.ts";
 import { type Shape, sameShape, showShape, sizeOf, stridesOf } from "./shape.ts";
 
 /**
@@ -81,7 +81,12 @@ export class GpuArray {
 
   /** Bytes of one element. */
   get itemBytes(): number {
-    return ELEMENT_BYTES;
+    return bytesOf(this.dtype);
+  }
+
+  /** Where the first element lies in the storage, in bytes. */
+  get byteOffset(): number {
+    return this.offset * this.itemBytes;
   }
 
   /** Elements of one chunk of the storage; no element lies in two. */
@@ -105,7 +110,7 @@ export class GpuArray {
 
   /** Contiguous, and starting where a kernel can bind it. Where it lies in several chunks it is bound in ranges. */
   get isBindable(): boolean {
-    return (this.offset * this.itemBytes) % this.storage.device.traits.alignment === 0 && this.isContiguous;
+    return this.byteOffset % this.storage.device.traits.alignment === 0 && this.isContiguous;
   }
 
   /** Of a contiguous array: whether one binding holds it. */

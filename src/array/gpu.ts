@@ -8,7 +8,7 @@ import {
   ShapeError,
 } from "../gpu/index.ts";
 import { chunkBytesFor } from "./chunks.ts";
-import { type DType, dtypeOf, ELEMENT_BYTES, type TypedArray, typedArrayOf } from "./dtype.ts";
+import { bytesOf, type DType, decode, dtypeOf, encode, type TypedArray } from "./dtype.ts";
 import { GpuArray, Storage } from "./gpu-array.ts";
 import { lastOf, MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
 
@@ -65,12 +65,17 @@ export class Gpu {
     return this.empty(array.shape, array.dtype);
   }
 
-  /** An array holding a copy of `data`, which has as many elements as `shape`. */
-  from(data: TypedArray, shape: Shape = [data.length]): GpuArray {
+  /**
+   * An array holding a copy of `data`, which has as many elements as `shape`. `dtype` other than the data's own:
+   * f16 or bf16 for floats, which are rounded, or for a Uint16Array of their bits.
+   */
+  from(data: TypedArray, shape?: Shape, dtype?: DType): GpuArray;
+  from(data: TypedArray | Uint16Array<ArrayBuffer>, shape: Shape, dtype: DType): GpuArray;
+  from(data: TypedArray | Uint16Array<ArrayBuffer>, shape: Shape = [data.length], dtype?: DType): GpuArray {
     if (data.length !== sizeOf(shape)) {
       throw new ShapeError(`array: ${data.length} values do not fill ${showShape(shape)} (${sizeOf(shape)})`);
     }
-    const array = this.empty(shape, dtypeOf(data));
+    const array = this.empty(shape, dtype ?? (data instanceof Uint16Array ? "f16" : dtypeOf(data)));
     this.write(array, data);
     return array;
   }
@@ -87,15 +92,20 @@ export class Gpu {
   }
 
   /** Overwrites a contiguous array, after all commands recorded so far. */
-  write(array: GpuArray, data: TypedArray): void {
+  write(array: GpuArray, data: TypedArray | Uint16Array<ArrayBuffer>): void {
     array.assertAlive();
-    if (data.length !== array.size || dtypeOf(data) !== array.dtype || !array.isContiguous) {
+    const words = encode(data, array.dtype);
+    if (data.length !== array.size || !words || !array.isContiguous) {
+      const given = data instanceof Uint16Array ? "u16" : dtypeOf(data);
       throw new ShapeError(
-        `write: ${data.length} ${dtypeOf(data)} values into ${array.dtype} ${showShape(array.shape)}`,
+        `write: ${data.length} ${given} values into ${array.dtype} ${showShape(array.shape)}`,
       );
     }
+    // Words are what a buffer is written in: half a word would take its neighbour with it.
+    if (array.byteOffset % 4 !== 0)
+      throw new ShapeError(`write: a view of ${array.dtype} that starts at odd element ${array.offset}`);
     for (const part of byteRanges(array)) {
-      const view = new Uint8Array(data.buffer, data.byteOffset + part.at, part.bytes);
+      const view = new Uint8Array(words.buffer, words.byteOffset + part.at, wholeWords(part.bytes));
       this.device.recorder.upload(part.buffer, part.offset, view);
     }
   }
@@ -105,8 +115,8 @@ export class Gpu {
     array.assertAlive();
     if (!array.isContiguous)
       throw new GpuError("read: the array is a strided view; make it contiguous first");
-    if (array.size === 0) return typedArrayOf(array.dtype, new ArrayBuffer(0));
-    const bytes = new Uint8Array(array.bytes);
+    if (array.size === 0) return decode(new ArrayBuffer(0), array.dtype, 0);
+    const bytes = new Uint8Array(wholeWords(array.bytes));
     array.storage.retain(); // Lives until the copy is made, whatever the caller frees meanwhile.
     try {
       for (const part of byteRanges(array)) {
@@ -118,7 +128,7 @@ export class Gpu {
     } finally {
       array.storage.release();
     }
-    return typedArrayOf(array.dtype, bytes.buffer);
+    return decode(bytes.buffer, array.dtype, array.size);
   }
 
   /** Records one dispatch. Arrays are bound by the names of the kernel's bindings. */
@@ -165,10 +175,10 @@ export class Gpu {
 
   #allocate(shape: Shape, dtype: DType, rowLength: number): GpuArray {
     const largest = this.maxBindingBytes;
-    const bytes = sizeOf(shape) * ELEMENT_BYTES;
+    const itemBytes = bytesOf(dtype);
+    const bytes = sizeOf(shape) * itemBytes;
     const { alignment } = this.device.traits;
-    const chunkBytes =
-      bytes <= largest ? largest : chunkBytesFor(rowLength * ELEMENT_BYTES, largest, alignment);
+    const chunkBytes = bytes <= largest ? largest : chunkBytesFor(rowLength * itemBytes, largest, alignment);
     return new GpuArray(new Storage(this.device, bytes, chunkBytes), shape, dtype);
   }
 
@@ -193,7 +203,7 @@ export class Gpu {
       );
     }
     const { chunkBytes, chunks } = array.storage;
-    const start = array.offset * array.itemBytes;
+    const start = array.byteOffset;
     const chunk = chunks.length === 1 ? 0 : Math.floor(start / chunkBytes);
     // Rounded up to a vec4: buffers and arena slots are padded to 256 bytes.
     const bytes = Math.max(16, Math.ceil(array.bytes / 16) * 16);
@@ -209,13 +219,18 @@ export async function openGpu(choice?: string): Promise<Gpu> {
 /** Longest single copy to or from the host: what it is staged in is kept, or taken by the driver, beside the array. */
 const MOST_BYTES_AT_ONCE = 2 ** 26;
 
+/** Buffers are padded, so the half of a word behind an odd number of halves exists. */
+function wholeWords(bytes: number): number {
+  return Math.ceil(bytes / 4) * 4;
+}
+
 function* byteRanges(
   array: GpuArray,
 ): Iterable<{ buffer: Binding["buffer"]; offset: number; at: number; bytes: number }> {
   const { chunkBytes, chunks } = array.storage;
   let at = 0;
   while (at < array.bytes) {
-    const start = array.offset * array.itemBytes + at;
+    const start = array.byteOffset + at;
     const chunk = Math.floor(start / chunkBytes);
     const offset = start - chunk * chunkBytes;
     const bytes = Math.min(array.bytes - at, chunkBytes - offset, MOST_BYTES_AT_ONCE);

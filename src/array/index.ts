@@ -1,6 +1,23 @@
-export { type DType, dtypeOf, ELEMENT_BYTES, type TypedArray, typedArrayOf } from "./dtype.ts";
+export {
+  bytesOf,
+  type DType,
+  decode,
+  dtypeOf,
+  encode,
+  type HalfType,
+  isFloating,
+  isHalf,
+  type TypedArray,
+} from "./dtype.ts";
 export { Gpu, type GpuOptions, openGpu } from "./gpu.ts";
 export { GpuArray, Storage } from "./gpu-array.ts";
+export {
+  bfloat16ToFloat32,
+  float32ToBfloat16,
+  float32ToHalf,
+  halfToFloat32,
+  roundToHalf,
+} from "./half.ts";
 export {
   broadcastShapes,
   broadcastStrides,

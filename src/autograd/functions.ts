@@ -1,4 +1,4 @@
-import { normaliseAxis, type Shape } from "../array/index.ts";
+import { type DType, normaliseAxis, type Shape } from "../array/index.ts";
 import * as ops from "../ops/index.ts";
 import { tidy } from "./scope.ts";
 import { type Axes, apply, type Tensor } from "./tensor.ts";
@@ -27,6 +27,9 @@ export const softplus = (x: Tensor): Tensor => apply(ops.softplus, [x], {});
 export const erf = (x: Tensor): Tensor => apply(ops.erf, [x], {});
 export const clamp = (x: Tensor, min: number, max: number): Tensor =>
   apply(ops.clamp, [x], { a: min, b: max });
+
+/** The same values in another element type. */
+export const cast = (x: Tensor, dtype: DType): Tensor => x.to(dtype);
 
 export const matmul = (a: Tensor, b: Tensor, attrs: ops.MatmulAttrs = {}): Tensor =>
   apply(ops.matmul, [a, b], attrs);

@@ -1,8 +1,10 @@
+export { autocast } from "./autocast.ts";
 export {
   abs,
   add,
   attention,
   bankLinear,
+  cast,
   clamp,
   concat,
   contiguous,
@@ -46,4 +48,4 @@ export {
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { keep, noGrad, tidy } from "./scope.ts";
-export { type Axes, apply, Tensor, tensor, zerosTensor } from "./tensor.ts";
+export { type Axes, apply, Tensor, tensor, type Values, zerosTensor } from "./tensor.ts";

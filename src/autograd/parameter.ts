@@ -1,4 +1,4 @@
-import type { Gpu, GpuArray, Shape, TypedArray } from "../array/index.ts";
+import type { DType, Gpu, GpuArray, Shape, TypedArray } from "../array/index.ts";
 import { accumulate } from "../ops/index.ts";
 import { untrack } from "./scope.ts";
 import { Tensor } from "./tensor.ts";
@@ -39,7 +39,13 @@ export class Parameter extends Tensor {
     else super.receive(dy);
   }
 
-  static from(gpu: Gpu, data: TypedArray, shape: Shape, options?: ParameterOptions): Parameter {
-    return new Parameter(gpu, gpu.from(data, shape), options);
+  /** A parameter holding a copy of `data`. `dtype` f16 or bf16: for frozen weights, which then take half the memory. */
+  static from(
+    gpu: Gpu,
+    data: TypedArray,
+    shape: Shape,
+    { dtype, ...options }: ParameterOptions & { readonly dtype?: DType } = {},
+  ): Parameter {
+    return new Parameter(gpu, gpu.from(data, shape, dtype), options);
   }
 }

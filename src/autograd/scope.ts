@@ -68,7 +68,8 @@ export function untrack(tensor: Tracked): void {
   for (let scope = current; scope; scope = scope.outer) if (scope.made.delete(tensor)) return;
 }
 
-function synchronous<T>(name: string, result: T): T {
+/** Refuses what a promise hides from the scope that is about to end. */
+export function synchronous<T>(name: string, result: T): T {
   if (result instanceof Promise)
     throw new TypeError(`${name}: takes a synchronous function; read results after it`);
   return result;

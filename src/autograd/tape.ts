@@ -1,10 +1,11 @@
-import { type Gpu, GpuArray, showShape } from "../array/index.ts";
+import { type DType, type Gpu, GpuArray, isHalf, showShape } from "../array/index.ts";
 import { GpuError } from "../gpu/index.ts";
-import { type AnyOp, accumulate, contiguous, copyInto } from "../ops/index.ts";
+import { type AnyOp, accumulate, castArray, copyInto, runBackward as runOp } from "../ops/index.ts";
 
 /** Where a gradient ends: a tensor that asked for one. */
 export interface GradientSink {
-  /** Adds to the sink's gradient. The array stays the caller's. */
+  readonly dtype: DType;
+  /** Adds to the sink's gradient, of its element type. The array stays the caller's. */
   receive(dy: GpuArray): void;
 }
 
@@ -13,6 +14,8 @@ export class Node {
   readonly gpu: Gpu;
   readonly op: AnyOp;
   readonly attrs: unknown;
+  /** Element type of the output, and so of its gradient. */
+  readonly dtype: DType;
   readonly needs: readonly boolean[] & { readonly any: boolean };
   /** For each input that needs a gradient, what takes it. */
   readonly targets: readonly (Node | GradientSink | null)[];
@@ -28,6 +31,7 @@ export class Node {
     gpu: Gpu,
     op: AnyOp,
     attrs: unknown,
+    dtype: DType,
     needs: Node["needs"],
     targets: Node["targets"],
     saved: Readonly<Record<string, unknown>>,
@@ -35,6 +39,7 @@ export class Node {
     this.gpu = gpu;
     this.op = op;
     this.attrs = attrs;
+    this.dtype = dtype;
     this.needs = needs;
     this.targets = targets;
     this.sequence = Node.#next++;
@@ -68,18 +73,17 @@ export class Node {
     if (!saved) {
       throw new GpuError(`backward: the graph of "${op.name}" was already used; run the forward pass again`);
     }
-    const backward = op.backward;
-    if (!backward) throw new GpuError(`backward: "${op.name}" has no derivative`);
+    if (!op.backward) throw new GpuError(`backward: "${op.name}" has no derivative`);
     gpu.scope(
       () => {
-        const dy = op.strided ? gradient : contiguous(gpu, gradient);
-        const gradients = backward.call(op, gpu, dy, saved, this.attrs, this.needs);
+        const gradients = runOp(gpu, op, gradient, saved, this.attrs, this.needs);
         this.targets.forEach((target, i) => {
           const dx = gradients[i];
           if (!target) return;
           if (!dx) throw new GpuError(`backward: "${op.name}" gave no gradient for input ${i}`);
-          if (target instanceof Node) target.collect(dx);
-          else target.receive(dx);
+          const typed = castArray(gpu, dx, target.dtype);
+          if (target instanceof Node) target.collect(typed);
+          else target.receive(typed);
         });
       },
       () => [],
@@ -115,8 +119,26 @@ export function addGradient(gpu: Gpu, total: GpuArray | null, dx: GpuArray): Gpu
     own = unscopedCopy(gpu, total);
     total.release();
   }
-  accumulate(gpu, own, dx);
-  return own;
+  if (!isHalf(own.dtype)) {
+    accumulate(gpu, own, dx);
+    return own;
+  }
+  const sum = sumOfHalves(gpu, own, dx);
+  own.release();
+  return sum;
+}
+
+/** a + b, in f32 and rounded once. */
+function sumOfHalves(gpu: Gpu, a: GpuArray, b: GpuArray): GpuArray {
+  return gpu.scope(
+    () => {
+      const wide = castArray(gpu, a, "f32");
+      accumulate(gpu, wide, castArray(gpu, b, "f32"));
+      const sum = castArray(gpu, wide, a.dtype);
+      return sum.view(sum.shape); // outlives this scope and the op's
+    },
+    () => [],
+  );
 }
 
 /** A gradient that nothing else can write to: the array itself where only the running op holds it, else a copy. */

@@ -1,8 +1,11 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import {
   type DType,
+  dtypeOf,
   type Gpu,
   GpuArray,
+  isFloating,
+  isHalf,
   normaliseAxis,
   type Shape,
   showShape,
@@ -10,6 +13,7 @@ import {
 } from "../array/index.ts";
 import { GpuError, ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
+import { autocastInputs } from "./autocast.ts";
 import { isRecording, TENSOR, tidy, track, untrack } from "./scope.ts";
 import { addGradient, type GradientSink, Node, ownGradient, runBackward } from "./tape.ts";
 
@@ -68,6 +72,8 @@ export class Tensor implements GradientSink {
       throw new GpuError(
         "requiresGrad: set it on tensors that are not the result of an op, or detach() first",
       );
+    if (value && !isFloating(this.dtype))
+      throw new GpuError(`requiresGrad: a tensor of ${this.dtype} has no gradient; cast it with to("f32")`);
     this.#requiresGrad = value;
   }
 
@@ -97,7 +103,7 @@ export class Tensor implements GradientSink {
     if (this.#gradient) {
       const own = this.#gradient.array;
       // Held by this tensor alone: written to in place. Else addGradient() sees the second view, and copies.
-      if (own.storage.references === 1 && own.isBindable && own.hasShape(dy.shape))
+      if (own.storage.references === 1 && own.isBindable && own.hasShape(dy.shape) && !isHalf(own.dtype))
         ops.accumulate(this.gpu, own, dy);
       else
         this.#gradient.replaceArray(addGradient(this.gpu, own.view(own.shape, own.offset, own.strides), dy));
@@ -139,12 +145,22 @@ export class Tensor implements GradientSink {
 
   /** Reads the values back, row-major. */
   async data(): Promise<TypedArray> {
-    const contiguous = this.contiguous();
+    // Words are what is read: a view of halves may start in the middle of one.
+    const inWords = this.#array.isContiguous && this.#array.byteOffset % 4 === 0;
+    const ready = inWords ? this : this.#copy();
     try {
-      return await this.gpu.read(contiguous.array);
+      return await this.gpu.read(ready.array);
     } finally {
-      if (contiguous !== this) contiguous.dispose();
+      if (ready !== this) ready.dispose();
     }
+  }
+
+  #copy(): Tensor {
+    const copy = this.gpu.scope(
+      () => ops.copyOf(this.gpu, this.#array),
+      (made) => [made],
+    );
+    return new Tensor(this.gpu, copy);
   }
 
   /** Reads the only element back. */
@@ -155,8 +171,11 @@ export class Tensor implements GradientSink {
     return value as number;
   }
 
-  /** Overwrites the values: an input slot. No graph may still need the old ones. */
-  write(data: TypedArray): void {
+  /**
+   * Overwrites the values: an input slot. No graph may still need the old ones. f16 and bf16 take floats, which are
+   * rounded, or a Uint16Array of their bits.
+   */
+  write(data: TypedArray | Uint16Array<ArrayBuffer>): void {
     this.gpu.write(this.#array, data);
   }
 
@@ -194,6 +213,10 @@ export class Tensor implements GradientSink {
     return typeof other === "number"
       ? apply(ops.scale, [this], { a: 1 / other })
       : apply(ops.div, [this, other], {});
+  }
+  /** The same values in another element type; the tensor itself where it has that type. */
+  to(dtype: DType): Tensor {
+    return dtype === this.dtype ? this : apply(ops.cast, [this], { to: dtype });
   }
   neg(): Tensor {
     return apply(ops.neg, [this], {});
@@ -239,12 +262,29 @@ export class Tensor implements GradientSink {
 
 export type Axes = number | readonly number[];
 
-/** A tensor with a copy of `values`. `shape` defaults to [length]. */
-export function tensor(gpu: Gpu, values: TypedArray | readonly number[], shape?: Shape): Tensor {
-  const data = Array.isArray(values)
-    ? Float32Array.from(values as readonly number[])
-    : (values as TypedArray);
-  return new Tensor(gpu, gpu.from(data, shape ?? [data.length]));
+/** Values for a new tensor: numbers make f32, booleans and Uint8Array bool. */
+export type Values = TypedArray | readonly number[] | readonly boolean[];
+
+/**
+ * A tensor with a copy of `values`. `shape` defaults to [length], `dtype` to the values' own; another is cast to on the
+ * host: floats to f16 or bf16 (nearest even), numbers to i32 or u32 (toward 0), to bool by value != 0.
+ */
+export function tensor(gpu: Gpu, values: Values, shape?: Shape, { dtype }: { dtype?: DType } = {}): Tensor {
+  const data = hostValues(values, dtype);
+  return new Tensor(gpu, gpu.from(data, shape ?? [data.length], dtype));
+}
+
+function hostValues(values: Values, dtype?: DType): TypedArray {
+  const isList = Array.isArray(values);
+  const own = isList ? (typeof values[0] === "boolean" ? "bool" : "f32") : dtypeOf(values as TypedArray);
+  const wanted = dtype ?? own;
+  // A typed array of the type asked for is taken as it is. Lists of booleans are 0 and 1 as numbers.
+  if (!isList && wanted === own) return values as TypedArray;
+  const numbers = values as ArrayLike<number>;
+  if (wanted === "i32") return Int32Array.from(numbers);
+  if (wanted === "u32") return Uint32Array.from(numbers);
+  if (wanted === "bool") return Uint8Array.from(numbers, (value) => (Number(value) === 0 ? 0 : 1));
+  return Float32Array.from(numbers);
 }
 
 /** A tensor of zeros. */
@@ -258,35 +298,34 @@ export function zerosTensor(gpu: Gpu, shape: Shape): Tensor {
  */
 export function apply<I extends ops.Inputs, A, S extends ops.Saved>(
   op: ops.Op<I, A, S>,
-  inputs: readonly (Tensor | null)[],
+  operands: readonly (Tensor | null)[],
   attrs: A,
 ): Tensor {
-  const gpu = gpuOf(op.name, inputs);
+  const gpu = gpuOf(op.name, operands);
   // The types tie inputs to the op where it is declared; here they are only a list.
   const anyOp = op as unknown as ops.AnyOp;
+  const inputs = autocastInputs(anyOp, operands);
   const given = inputs.map((x) => x?.array ?? null);
   ops.checkTypes(anyOp, given);
   const shape = anyOp.shape(
     given.map((array) => array?.shape ?? null),
     attrs,
   );
-  const recording = isRecording() && op.backward !== undefined;
+  const dtype = ops.resultType(anyOp, given, attrs);
+  const recording = isRecording() && op.backward !== undefined && isFloating(dtype);
   const flags = inputs.map((x) => recording && (x?.needsGradient ?? false));
   const needs = Object.assign(flags, { any: flags.includes(true) });
   const { output, saved } = gpu.scope(
     () => {
-      const arrays = given.map((array) => {
-        array?.assertAlive();
-        return array && (op.strided ? array : ops.contiguous(gpu, array));
-      });
-      const result = anyOp.forward(gpu, arrays, attrs, needs, shape);
+      for (const array of given) array?.assertAlive();
+      const result = ops.runForward(gpu, anyOp, given, attrs, needs, shape);
       return { output: result.output, saved: needs.any ? retained(result.saved) : null };
     },
     (result) => [result.output],
   );
   if (!saved) return new Tensor(gpu, output);
   const targets = inputs.map((x, i) => (needs[i] ? ((x as Tensor).node ?? (x as Tensor)) : null));
-  return new Tensor(gpu, output, new Node(gpu, anyOp, attrs, needs, targets, saved));
+  return new Tensor(gpu, output, new Node(gpu, anyOp, attrs, output.dtype, needs, targets, saved));
 }
 
 /** Saved arrays get views of their own, which the tape frees. */

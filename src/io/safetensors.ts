@@ -1,9 +1,9 @@
 // The safetensors layout: an 8-byte little-endian header length, a JSON header padded with spaces to a
 // multiple of 8, then the raw little-endian data of all tensors without holes. Typed arrays read and write
 // the host's byte order; every host with WebGPU is little-endian.
+import { bfloat16ToFloat32, float32ToBfloat16, float32ToHalf, halfToFloat32 } from "../array/index.ts";
 import { findDuplicateKey } from "./duplicate-key.ts";
 import { FormatError } from "./format-error.ts";
-import { bfloat16ToFloat32, float32ToBfloat16, float32ToHalf, halfToFloat32 } from "./half.ts";
 
 const DTYPE_BYTES = {
   F64: 8,

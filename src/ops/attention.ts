@@ -73,6 +73,7 @@ function paramsOf(q: GpuArray, k: GpuArray, keep: GpuArray | null, attrs: Attent
  */
 export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSaved>({
   name: "attention",
+  autocast: true,
   dtypes: ["f32", "f32", "f32", "i32"],
   shape([q, k, v, keep], { heads, causal }) {
     const [batch, , channels] = q;

@@ -27,6 +27,7 @@ export interface BankAttrs {
  */
 export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
   name: "bankLinear",
+  autocast: true,
   dtypes: ["f32", "f32", "f32", "i32"],
   shape([x, weight, bias, route]) {
     const [M, out, inputs] = weight;

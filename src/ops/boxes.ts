@@ -53,7 +53,7 @@ function cutOf({ shape, offsets }: Box, walks: readonly Walk[]): { axis: number;
 }
 
 /** Lowest and highest element that a walk reaches, from its offset, and the dimension of its longest stride. */
-function spanOf(
+export function spanOf(
   shape: readonly number[],
   strides: readonly number[],
 ): { low: number; high: number; axis: number } {

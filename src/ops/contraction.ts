@@ -1,6 +1,5 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
-import { accumulate, copyInto, fill } from "./kernels.ts";
-import { boundPart } from "./ranges.ts";
+import { accumulate, copyInto } from "./kernels.ts";
 
 /**
  * Matrix products over arrays of several chunks. A product is a contraction: every operand is walked by strides along

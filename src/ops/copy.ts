@@ -1,15 +1,21 @@
-import type { Gpu, GpuArray } from "../array/index.ts";
-import { grid1d, type KernelSpec } from "../gpu/index.ts";
-import { boxesOf } from "./boxes.ts";
+import { type Gpu, type GpuArray, isHalf, showShape } from "../array/index.ts";
+import { GpuError, grid1d, type KernelSpec } from "../gpu/index.ts";
+import { boxesOf, spanOf } from "./boxes.ts";
 
 const stridedKernel: KernelSpec = { shader: "copy", entry: "strided" };
+const stridedHalvesKernel: KernelSpec = { shader: "copy", entry: "strided_halves" };
 
 /**
- * Copies `source` into `target`, both of the same shape and strided in any way. They must not share a storage.
- * One dispatch, or one for each part of the shape that lies in one chunk of both.
+ * Copies `source` into `target`, both of the same shape, element size and strided in any way (a target of halves
+ * without gaps, and from a whole word on). They must not share a storage. One dispatch, or one for each part of the
+ * shape that lies in one chunk of both.
  */
 export function copyInto(gpu: Gpu, source: GpuArray, target: GpuArray): void {
   if (source.size === 0) return;
+  if (isHalf(target.dtype)) {
+    copyHalves(gpu, source, target);
+    return;
+  }
   if (source.storage.chunks.length === 1 && target.storage.chunks.length === 1) {
     copyBox(gpu, source, target, source.shape, source.offset, target.offset);
     return;
@@ -22,12 +28,16 @@ export function copyInto(gpu: Gpu, source: GpuArray, target: GpuArray): void {
   }
 }
 
-/** The array itself where a kernel can bind it, else a contiguous copy. */
-export function contiguous(gpu: Gpu, array: GpuArray): GpuArray {
-  if (array.isBindable) return array;
+/** A contiguous copy. */
+export function copyOf(gpu: Gpu, array: GpuArray): GpuArray {
   const copy = gpu.like(array);
   copyInto(gpu, array, copy);
   return copy;
+}
+
+/** The array itself where a kernel can bind it, else a contiguous copy. */
+export function contiguous(gpu: Gpu, array: GpuArray): GpuArray {
+  return array.isBindable ? array : copyOf(gpu, array);
 }
 
 /** Copies a part of the shape that begins at two elements of the storages and stays in their chunks. */
@@ -45,6 +55,9 @@ function copyBox(
     n,
     rank: shape.length,
     constant: 0,
+    first: 0,
+    source_first: 0,
+    source_length: 0,
     source_offset: sourceStart % source.chunkLength,
     target_offset: targetStart % target.chunkLength,
     shape,
@@ -56,6 +69,56 @@ function copyBox(
     destination: chunkAt(gpu, target, targetStart),
   };
   gpu.run(stridedKernel, arrays, params, grid1d(Math.ceil(n / 64)));
+}
+
+/**
+ * Elements of 16 bits, two to a word: each chunk of the target is filled from each chunk of the source in turn, which
+ * leaves the other elements of a word alone.
+ */
+function copyHalves(gpu: Gpu, source: GpuArray, target: GpuArray): void {
+  if (!target.isContiguous || target.offset % 2 !== 0)
+    throw new GpuError(`copy: a view into ${target.dtype} ${showShape(target.shape)} cannot be written to`);
+  const { low, high } = spanOf(source.shape, source.strides);
+  const end = source.offset + high;
+  for (let first = 0, n = 0; first < target.size; first += n) {
+    const place = target.offset + first;
+    n = Math.min(target.size - first, target.chunkLength - (place % target.chunkLength));
+    let from = source.offset + low;
+    for (; from <= end; from = (Math.floor(from / source.chunkLength) + 1) * source.chunkLength) {
+      gpu.scope(
+        () => copyHalvesFrom(gpu, source, target, first, n, from),
+        () => [],
+      );
+    }
+  }
+}
+
+/** Copies the elements first .. first + n that lie in the chunk of the source that holds element `from`. */
+function copyHalvesFrom(
+  gpu: Gpu,
+  source: GpuArray,
+  target: GpuArray,
+  first: number,
+  n: number,
+  from: number,
+): void {
+  const chunk = chunkAt(gpu, source, from);
+  const place = target.offset + first;
+  const params = {
+    n,
+    rank: source.shape.length,
+    constant: 0,
+    first,
+    source_first: chunk.offset,
+    source_length: chunk.size,
+    source_offset: source.offset,
+    target_offset: place % target.chunkLength,
+    shape: source.shape,
+    source_strides: source.strides,
+    target_strides: target.strides,
+  };
+  const arrays = { source: chunk, destination: chunkAt(gpu, target, place) };
+  gpu.run(stridedHalvesKernel, arrays, params, grid1d(Math.ceil(n / 2 / 64)));
 }
 
 /** The chunk of an array's storage that holds one of its elements. */

@@ -38,6 +38,7 @@ function paramsOf(columns: number, attrs: CrossEntropyAttrs) {
  */
 export const crossEntropy = defineOp<readonly [GpuArray, GpuArray], CrossEntropyAttrs, CrossEntropySaved>({
   name: "crossEntropy",
+  result: () => "f32",
   dtypes: ["f32", "i32"],
   shape([logits, labels], { reduction = "mean", labelSmoothing = 0 }) {
     if (logits.length < 1 || !sameShape(logits.slice(0, -1), labels)) {

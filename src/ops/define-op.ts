@@ -1,4 +1,4 @@
-import type { DType, Gpu, GpuArray, Shape } from "../array/index.ts";
+import { type DType, type Gpu, type GpuArray, isFloating, type Shape } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 
 /** Inputs of an op: arrays, and null for an optional one that is absent. */
@@ -31,8 +31,17 @@ export interface Op<I extends Inputs, A, S extends Saved> {
   readonly name: string;
   /** Takes strided views as they are. Other ops are handed contiguous copies. */
   readonly strided?: boolean;
-  /** Element types of the inputs; "any" where bits are only moved. Default: f32 for all. */
+  /** Element types of the inputs; f32 stands for all floating types. "any": bits are only moved. Default: f32 for all. */
   readonly dtypes?: readonly DType[] | "any";
+  /**
+   * Which f16 and bf16 arrays the op reads as they are stored: inputs by number, saved arrays by name. It is handed
+   * f32 copies of the others, and gradients always as f32. See halves.ts.
+   */
+  readonly half?: { readonly inputs: readonly number[]; readonly saved?: readonly string[] };
+  /** autocast() hands it halves: products, whose sums are f32 all the same. */
+  readonly autocast?: boolean;
+  /** Element type of the output. Default: that of the floating inputs, f32 where they differ. */
+  result?(types: readonly (DType | null)[], attrs: A): DType;
   /** Checks shapes and attributes, throws ShapeError, and gives the output's shape. */
   shape(shapes: ShapesOf<I>, attrs: A): Shape;
   /** `shape` is what the rule gave. */
@@ -52,8 +61,10 @@ export function checkTypes(op: Pick<AnyOp, "name" | "dtypes">, inputs: Inputs): 
   if (dtypes === "any") return;
   inputs.forEach((x, i) => {
     const expected = dtypes[i] ?? "f32";
-    if (x && x.dtype !== expected)
-      throw new ShapeError(`${name}: input ${i} is ${x.dtype}, expected ${expected}`);
+    if (x && x.dtype !== expected && !(expected === "f32" && isFloating(x.dtype)))
+      throw new ShapeError(
+        `${name}: input ${i} is ${x.dtype}, expected ${expected}; cast it with to("${expected}")`,
+      );
   });
 }
 

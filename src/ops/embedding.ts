@@ -70,12 +70,7 @@ function addUp(gpu: Gpu, dy: GpuArray, ids: GpuArray, dtable: GpuArray, padding:
   eachRange(gpu, label, { rows: ids.size, arrays: { ids, dy } }, NOTHING, (looked, _first, n) => {
     const next = gpu.empty([n], "u32");
     const params = { n, columns, padding, all };
-    gpu.run(
-      chainKernel,
-      { ids: looked["ids"] ?? null, next },
-      { ...params, first: 0, rows: all },
-      threads(n),
-    );
+    gpu.run(chainKernel, { ids: looked.ids ?? null, next }, { ...params, first: 0, rows: all }, threads(n));
     eachRange(gpu, label, { rows: all, arrays: { dtable } }, WRITTEN, (parts, first, rows) => {
       const arrays = { ...looked, ...parts, next_saved: next };
       gpu.run(kernel, arrays, { ...params, first, rows }, threads(n * columns));

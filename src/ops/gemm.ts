@@ -200,8 +200,8 @@ function contractionOf(p: Product, s: Strides, { rows, columns }: Choice): Contr
     },
   };
   const biasStride = p.biasStride ?? N;
-  if (bias) inputs["bias"] = { array: bias, strides: { [picks ? "expert" : "block"]: biasStride, n: 1 } };
-  if (route) inputs["route"] = { array: route, strides: { [picks ? "block" : "group"]: 1 } };
+  if (bias) inputs.bias = { array: bias, strides: { [picks ? "expert" : "block"]: biasStride, n: 1 } };
+  if (route) inputs.route = { array: route, strides: { [picks ? "block" : "group"]: 1 } };
   const block = collects ? 1 : batch / inner;
   const most = Number.POSITIVE_INFINITY;
   return {

@@ -1,6 +1,7 @@
 export { type AttentionAttrs, attention } from "./attention.ts";
 export { type BankAttrs, bankLinear } from "./bank-linear.ts";
 export { add, type BinaryOp, div, mul, sub } from "./binary.ts";
+export { type CastAttrs, cast, castArray } from "./cast.ts";
 export { type CrossEntropyAttrs, crossEntropy } from "./cross-entropy.ts";
 export {
   type AnyOp,
@@ -15,7 +16,8 @@ export {
 export type { Draw } from "./draw.ts";
 export { type DropoutAttrs, dropout } from "./dropout.ts";
 export { type EmbeddingAttrs, embedding } from "./embedding.ts";
-export { accumulate, contiguous, copyInto, fill, rowKernel, threads, zeros } from "./kernels.ts";
+export { resultType, runBackward, runForward } from "./halves.ts";
+export { accumulate, contiguous, copyInto, copyOf, fill, rowKernel, threads, zeros } from "./kernels.ts";
 export { layerNorm } from "./layer-norm.ts";
 export { linear } from "./linear.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";

@@ -3,7 +3,7 @@ import type { KernelSpec } from "../gpu/index.ts";
 import { contiguous } from "./copy.ts";
 import { runRows, threads } from "./ranges.ts";
 
-export { contiguous, copyInto } from "./copy.ts";
+export { contiguous, copyInto, copyOf } from "./copy.ts";
 export { threads } from "./ranges.ts";
 
 /** Elements in groups of four, rounded up: buffers are padded, so the rest is harmless. */
@@ -58,6 +58,9 @@ const fillKernel: KernelSpec = { shader: "copy", entry: "fill" };
 const addKernel: KernelSpec = { shader: "accumulate", entry: "add" };
 const NO_STRIDES = {
   rank: 0,
+  first: 0,
+  source_first: 0,
+  source_length: 0,
   source_offset: 0,
   target_offset: 0,
   shape: [],
@@ -65,11 +68,18 @@ const NO_STRIDES = {
   target_strides: [],
 };
 
-/** Sets every element of a bindable array to the same 32 bits. */
+/** Sets every word of a bindable array to the same 32 bits. */
 export function fill(gpu: Gpu, array: GpuArray, bits = 0): void {
   const params = { ...NO_STRIDES, constant: bits };
-  const destination = array;
-  runRows(gpu, fillKernel, { rows: array.size, split: { destination }, params, count: "n", grid: threads });
+  const split = { destination: array };
+  runRows(gpu, fillKernel, {
+    rows: Math.ceil(array.bytes / 4),
+    split,
+    lengths: { destination: 4 / array.itemBytes },
+    params,
+    count: "n",
+    grid: threads,
+  });
 }
 
 export function zeros(gpu: Gpu, shape: readonly number[]): GpuArray {

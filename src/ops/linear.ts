@@ -18,6 +18,7 @@ interface LinearSaved {
  */
 export const linear = defineOp<readonly [GpuArray, GpuArray, GpuArray | null], object, LinearSaved>({
   name: "linear",
+  autocast: true,
   shape([x, weight, bias]) {
     if (weight.length !== 2 || x.length < 1 || x.at(-1) !== weight[1]) {
       throw new ShapeError(`linear: x ${showShape(x)} does not fit weight ${showShape(weight)} [out, in]`);

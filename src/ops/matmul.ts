@@ -98,6 +98,7 @@ interface MatmulSaved {
  */
 export const matmul = defineOp<readonly [GpuArray, GpuArray], MatmulAttrs, MatmulSaved>({
   name: "matmul",
+  autocast: true,
   shape([a, b], attrs) {
     const { M, N, batch } = sizes(a, b, attrs);
     return [...batch, M, N];

@@ -26,6 +26,7 @@ interface SymmetricKlSaved {
  */
 export const symmetricKl = defineOp<readonly [GpuArray, GpuArray], SymmetricKlAttrs, SymmetricKlSaved>({
   name: "symmetricKl",
+  result: () => "f32",
   shape([a, b]) {
     if (!sameShape(a, b) || a.length < 1)
       throw new ShapeError(`symmetricKl: ${showShape(a)} and ${showShape(b)} differ`);

@@ -8,6 +8,7 @@ import { sumTo } from "./reduce.ts";
 export const reshape = defineOp<readonly [GpuArray], { readonly shape: Shape }, { readonly shape: Shape }>({
   name: "reshape",
   dtypes: "any",
+  half: { inputs: [0] },
   shape([x], { shape }) {
     const known = shape.reduce((product, n) => (n === -1 ? product : product * n), 1);
     const size = sizeOf(x);
@@ -30,6 +31,7 @@ export const permute = defineOp<
 >({
   name: "permute",
   dtypes: "any",
+  half: { inputs: [0] },
   strided: true,
   shape([x], { order }) {
     const axes = order.map((axis) => normaliseAxis("permute", axis, x.length));
@@ -67,6 +69,7 @@ export const permute = defineOp<
 export const expand = defineOp<readonly [GpuArray], { readonly shape: Shape }, { readonly shape: Shape }>({
   name: "expand",
   dtypes: "any",
+  half: { inputs: [0] },
   strided: true,
   shape([x], { shape }) {
     const lead = shape.length - x.length;
@@ -95,6 +98,7 @@ export interface SliceAttrs {
 export const slice = defineOp<readonly [GpuArray], SliceAttrs, { readonly shape: Shape }>({
   name: "slice",
   dtypes: "any",
+  half: { inputs: [0] },
   strided: true,
   shape([x], attrs) {
     const { axis, start, end } = sliceBounds(x, attrs);

@@ -89,7 +89,12 @@ export class AdamW {
       share2: 1 - betas[1],
       eps,
     };
-    const counts = { drawn: arena.drawn, steps: this.#steps, takes_part: this.#takesPart };
+    const counts = {
+      drawn: arena.drawn,
+      skip: arena.skip,
+      steps: this.#steps,
+      takes_part: this.#takesPart,
+    };
     gpu.run(advanceKernel, counts, params, threads(arena.slices));
     const arrays = {
       value: arena.values,

@@ -1,4 +1,4 @@
-import { type Gpu, type GpuArray, sizeOf } from "../array/index.ts";
+import { type Gpu, type GpuArray, showShape, sizeOf } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { copyInto, fill } from "../ops/index.ts";
@@ -31,6 +31,8 @@ export class Arena {
   readonly gradients: GpuArray;
   /** u32 [slices]: slices that this step has used. Slices of unrouted parameters are always 1. */
   readonly drawn: GpuArray;
+  /** u32 [1]: not 0 where an optimiser leaves the step out; see LossScaler. */
+  readonly skip: GpuArray;
   readonly #alwaysDrawn: GpuArray;
 
   constructor(parameters: readonly Parameter[]) {
@@ -41,6 +43,12 @@ export class Arena {
         "optimiser: no trainable parameters; set requiresGrad on some, or attach an adaptation",
       );
     this.gpu = head.gpu;
+    const half = [...trained].find(({ dtype }) => dtype !== "f32");
+    if (half) {
+      throw new ShapeError(
+        `optimiser: a trainable parameter ${showShape(half.shape)} of ${half.dtype}; keep an f32 master, and compute in ${half.dtype} under autocast()`,
+      );
+    }
     const entries: ArenaEntry[] = [];
     let first = 0;
     let firstSlice = 0;
@@ -57,6 +65,8 @@ export class Arena {
     this.values = this.gpu.empty([first]);
     this.gradients = this.gpu.empty([first]);
     this.drawn = this.gpu.empty([firstSlice], "u32");
+    this.skip = this.gpu.empty([1], "u32");
+    fill(this.gpu, this.skip);
     fill(this.gpu, this.values);
     fill(this.gpu, this.gradients);
     const always = new Uint32Array(firstSlice);
@@ -78,7 +88,8 @@ export class Arena {
 
   /** Gives the arena's own references back; parameters keep theirs. */
   dispose(): void {
-    for (const array of [this.values, this.gradients, this.drawn, this.#alwaysDrawn]) array.release();
+    for (const array of [this.values, this.gradients, this.drawn, this.skip, this.#alwaysDrawn])
+      array.release();
   }
 
   #moveIn(): void {

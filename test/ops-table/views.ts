@@ -24,6 +24,23 @@ const reshape = row(ops.reshape, {
   ],
 });
 
+// Roundings have no central differences: test/dtypes.test.ts has their values and gradients.
+const cast = row(ops.cast, {
+  reference: (inputs, { to }) =>
+    R.map(floats(inputs, 0), (v) => (to === "i32" ? Math.trunc(v) : to === "bool" ? Number(v !== 0) : v)),
+  cases: [
+    { name: "[3, 5, 7] to f32", inputs: [normal([3, 5, 7], 1)], attrs: { to: "f32" } },
+    {
+      name: "[3, 5, 7] to i32",
+      inputs: [normal([3, 5, 7], 2, { std: 9 })],
+      attrs: { to: "i32" },
+      gradient: false,
+    },
+    { name: "[3] to bool", inputs: [R.ref([3], [0, -0, 1e-38])], attrs: { to: "bool" }, gradient: false },
+  ],
+  ...moved,
+});
+
 const permute = row(ops.permute, {
   reference: (inputs, { order }) => R.permute(floats(inputs, 0), order as number[]),
   cases: [
@@ -188,4 +205,4 @@ const sum = row(ops.sum, {
 });
 
 /** Rows of ops that move elements, and of the sum over dimensions. */
-export const views: readonly Row[] = [reshape, permute, expand, slice, concat, sum];
+export const views: readonly Row[] = [cast, reshape, permute, expand, slice, concat, sum];
