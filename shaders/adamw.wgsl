@@ -1,4 +1,4 @@
-// AdamW over one flat arena of parameters, with a step count for each slice (a parameter, or one expert of a bank).
+// AdamW over one segment of an arena of parameters, with a step count for each slice (a parameter, or one expert of a bank).
 // `advance` decides for each slice whether it takes part and counts its step; `step` updates every element:
 //   p -= lr (decay p);  m += (1-β1)(g - m);  v += (1-β2)(g² - v);  p -= lr m̂ / (sqrt(v̂) + eps)        (PyTorch)
 //   p -= lr sqrt(c2)/c1 m / (sqrt(v) + eps);  p -= lr decay p                                        (the older Hugging Face one)
@@ -6,7 +6,8 @@
 // Thread: one element. Reads 4, writes 3.
 // use: lib/grid
 // share1 = 1 - β1 and share2 = 1 - β2 come rounded from float64: 1 - f32(0.999) would be 1.3e-5 off.
-struct Params { n: u32, slices: u32, table: u32, undrawn: u32, convention: u32, share1: f32, share2: f32, eps: f32 }
+// blocks: blocks of 64 elements of this range of a segment, from its block first_block on.
+struct Params { blocks: u32, first_block: u32, slices: u32, table: u32, undrawn: u32, convention: u32, share1: f32, share2: f32, eps: f32 }
 // first: first element; size: elements of a slice; slice: its first slice; decay.
 struct Entry { first: u32, size: u32, slice: u32, decay: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -44,10 +45,10 @@ fn advance(@builtin(global_invocation_id) id: vec3u) {
 @compute @workgroup_size(64)
 fn step(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let block = unfold(group, groups);
+  if (block >= params.blocks) { return; }
   let i = block * 64u + lane;
-  if (i >= params.n) { return; }
   let entry = entries[block_entry[block]];
-  let t = takes_part_saved[entry.slice + (i - entry.first) / entry.size];
+  let t = takes_part_saved[entry.slice + (params.first_block * 64u + i - entry.first) / entry.size];
   if (t == 0u) { return; }
   let c = schedule[t];
   let rate = schedule[0].x;

@@ -21,6 +21,7 @@ export { accumulate, contiguous, copyInto, copyOf, fill, rowKernel, threads, zer
 export { layerNorm } from "./layer-norm.ts";
 export { linear } from "./linear.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";
+export { runFlat, runRows } from "./ranges.ts";
 export { type SumAttrs, sum } from "./reduce.ts";
 export { markDrawn } from "./routing.ts";
 export { logSoftmax, softmax } from "./softmax.ts";

@@ -1,8 +1,8 @@
 import type { Gpu, GpuArray, TypedArray } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
-import { grid1d, type KernelSpec, ShapeError } from "../gpu/index.ts";
-import { fill, threads } from "../ops/index.ts";
-import { Arena, blocksOf } from "./arena.ts";
+import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { fill, runRows, threads } from "../ops/index.ts";
+import { Arena, type ArenaSegment, BLOCK, blocksOf } from "./arena.ts";
 
 export interface AdamWOptions {
   /** Learning rate of a step whose `step()` names none. Default 1e-3. */
@@ -25,17 +25,23 @@ const UNDRAWN = { authors: 0, zeroGrad: 1, skip: 2 } as const;
 const advanceKernel: KernelSpec = { shader: "adamw", entry: "advance" };
 const stepKernel: KernelSpec = { shader: "adamw", entry: "step" };
 
-/** AdamW (Loshchilov and Hutter 2019) over one arena, in two dispatches. Formulas: shaders/adamw.wgsl. */
+/** What the optimiser keeps for one segment of the arena. */
+interface SegmentState {
+  readonly segment: ArenaSegment;
+  readonly firstMoments: GpuArray;
+  readonly secondMoments: GpuArray;
+  readonly entries: GpuArray;
+  readonly blockEntry: GpuArray;
+}
+
+/** AdamW (Loshchilov and Hutter 2019) over one arena: two dispatches where one binding holds it. Formulas: shaders/adamw.wgsl. */
 export class AdamW {
   readonly arena: Arena;
   readonly #gpu: Gpu;
   readonly #options: Required<AdamWOptions>;
-  readonly #firstMoments: GpuArray;
-  readonly #secondMoments: GpuArray;
+  readonly #states: readonly SegmentState[];
   readonly #steps: GpuArray;
   readonly #takesPart: GpuArray;
-  readonly #entries: GpuArray;
-  readonly #blockEntry: GpuArray;
   readonly #schedule: GpuArray;
   readonly #table: number;
 
@@ -53,13 +59,20 @@ export class AdamW {
     this.arena = new Arena(parameters);
     const gpu = this.arena.gpu;
     this.#gpu = gpu;
-    this.#firstMoments = gpu.empty([this.arena.length]);
-    this.#secondMoments = gpu.empty([this.arena.length]);
+    const secondMoments = this.arena.zeros();
+    this.#states = this.arena.zeros().map((firstMoments, i) => {
+      const segment = this.arena.segments[i] as ArenaSegment;
+      return {
+        segment,
+        firstMoments,
+        secondMoments: secondMoments[i] as GpuArray,
+        entries: gpu.from(entryTable(segment, this.#options.weightDecay)),
+        blockEntry: gpu.from(blockTable(segment)),
+      };
+    });
     this.#steps = gpu.empty([this.arena.slices], "u32");
-    for (const array of [this.#firstMoments, this.#secondMoments, this.#steps]) fill(gpu, array);
+    fill(gpu, this.#steps);
     this.#takesPart = gpu.empty([this.arena.slices], "u32");
-    this.#entries = gpu.from(entryTable(this.arena, this.#options.weightDecay));
-    this.#blockEntry = gpu.from(blockTable(this.arena));
     const table = correctionTable(this.#options.betas);
     this.#table = table.length / 2 - 1;
     this.#schedule = gpu.from(table);
@@ -80,7 +93,6 @@ export class AdamW {
       () => [],
     );
     const params = {
-      n: arena.length,
       slices: arena.slices,
       table: this.#table,
       undrawn: UNDRAWN[undrawn],
@@ -95,25 +107,30 @@ export class AdamW {
       steps: this.#steps,
       takes_part: this.#takesPart,
     };
-    gpu.run(advanceKernel, counts, params, threads(arena.slices));
-    const arrays = {
-      value: arena.values,
-      gradient: arena.gradients,
-      first_moment: this.#firstMoments,
-      second_moment: this.#secondMoments,
-      takes_part_saved: this.#takesPart,
-      entries: this.#entries,
-      block_entry: this.#blockEntry,
-      schedule: this.#schedule,
-    };
-    gpu.run(stepKernel, arrays, params, grid1d(arena.length / 64));
+    gpu.run(advanceKernel, counts, { ...params, blocks: 0, first_block: 0 }, threads(arena.slices));
+    const whole = { takes_part_saved: this.#takesPart, schedule: this.#schedule };
+    for (const { segment, firstMoments, secondMoments, entries, blockEntry } of this.#states) {
+      runRows(gpu, stepKernel, {
+        rows: segment.length / BLOCK,
+        split: {
+          value: segment.values,
+          gradient: segment.gradients,
+          first_moment: firstMoments,
+          second_moment: secondMoments,
+          block_entry: blockEntry,
+        },
+        whole: { ...whole, entries },
+        params: (first) => ({ ...params, first_block: first }),
+        count: "blocks",
+      });
+    }
   }
 
   /** Moments and step counts by name, for a checkpoint. */
   async state(): Promise<Record<"firstMoments" | "secondMoments" | "steps", TypedArray>> {
     return {
-      firstMoments: await this.#gpu.read(this.#firstMoments),
-      secondMoments: await this.#gpu.read(this.#secondMoments),
+      firstMoments: await this.#readAll(this.#states.map(({ firstMoments }) => firstMoments)),
+      secondMoments: await this.#readAll(this.#states.map(({ secondMoments }) => secondMoments)),
       steps: await this.#gpu.read(this.#steps),
     };
   }
@@ -126,22 +143,33 @@ export class AdamW {
       const given = `${firstMoments.length} and ${secondMoments.length} moments and ${steps.length} step counts`;
       throw new ShapeError(`AdamW: a state of ${given}; these parameters have ${length} and ${slices}`);
     }
-    this.#gpu.write(this.#firstMoments, firstMoments);
-    this.#gpu.write(this.#secondMoments, secondMoments);
+    let first = 0;
+    for (const { segment, firstMoments: m, secondMoments: v } of this.#states) {
+      const end = first + segment.length;
+      this.#gpu.write(m, firstMoments.subarray(first, end));
+      this.#gpu.write(v, secondMoments.subarray(first, end));
+      first = end;
+    }
     this.#gpu.write(this.#steps, steps);
   }
 
   dispose(): void {
     this.arena.dispose();
-    const own = [
-      this.#firstMoments,
-      this.#secondMoments,
-      this.#steps,
-      this.#takesPart,
-      this.#entries,
-      this.#blockEntry,
-    ];
-    for (const array of [...own, this.#schedule]) array.release();
+    for (const { firstMoments, secondMoments, entries, blockEntry } of this.#states)
+      for (const array of [firstMoments, secondMoments, entries, blockEntry]) array.release();
+    for (const array of [this.#steps, this.#takesPart, this.#schedule]) array.release();
+  }
+
+  /** The segments' values behind one another, as they would lie in one array. */
+  async #readAll(arrays: readonly GpuArray[]): Promise<TypedArray> {
+    if (arrays.length === 1) return this.#gpu.read(arrays[0] as GpuArray);
+    const all = new Float32Array(this.arena.length);
+    let first = 0;
+    for (const array of arrays) {
+      all.set(await this.#gpu.read(array), first);
+      first += array.size;
+    }
+    return all;
   }
 }
 
@@ -156,18 +184,22 @@ function checkRanges({ lr, betas, eps, weightDecay }: Required<AdamWOptions>): v
 }
 
 /** struct Entry { first, size, slice: u32, decay: f32 } of shaders/adamw.wgsl, one for each parameter. */
-function entryTable(arena: Arena, weightDecay: number): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(arena.entries.length * 4);
+function entryTable({ entries }: ArenaSegment, weightDecay: number): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(entries.length * 4);
   const floats = new Float32Array(words.buffer);
-  arena.entries.forEach(({ parameter, first, sliceSize, firstSlice }, i) => {
+  entries.forEach(({ parameter, first, sliceSize, firstSlice }, i) => {
     words.set([first, sliceSize, firstSlice], i * 4);
     floats[i * 4 + 3] = parameter.decay ? weightDecay : 0;
   });
   return words;
 }
 
-function blockTable(arena: Arena): Uint32Array<ArrayBuffer> {
-  return Uint32Array.from(arena.entries.flatMap((entry, i) => new Array<number>(blocksOf(entry)).fill(i)));
+/** The number of its entry for each block of the segment. */
+function blockTable({ entries, length }: ArenaSegment): Uint32Array<ArrayBuffer> {
+  const table = new Uint32Array(length / BLOCK);
+  for (const [i, entry] of entries.entries())
+    table.fill(i, entry.first / BLOCK, entry.first / BLOCK + blocksOf(entry));
+  return table;
 }
 
 /** [0]: (lr, 0). [t]: (1 - β1^t, 1 - β2^t) in float64, until both are 1 in float32. */
