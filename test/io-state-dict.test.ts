@@ -195,4 +195,40 @@ test("a module's names are those of its properties", () => {
   assert.equal(names(new LayerNorm(gpu, 2)), ["weight", "bias"]);
 });
 
+test("halves go from a file to the device and back without rounding, or widened into f32", async () => {
+  const bits = Uint16Array.from({ length: 15 }, (_, i) => 0x3c00 + 37 * i);
+  for (const [dtype, stored] of [
+    ["F16", "f16"],
+    ["BF16", "bf16"],
+  ] as const) {
+    const file = fileOf(["a", { dtype, shape: [3, 5], data: bits }]);
+    const same = Parameter.from(gpu, new Float32Array(15), [3, 5], { dtype: stored });
+    loadStateDict(new Map([["a", same]]), file, { what: "halves" });
+    const again = decodeSafetensors(encodeSafetensors(await readStateDict([["a", same]]))).tensors.get("a");
+    assert.is(again?.dtype, dtype);
+    assertBitEqual(Uint8Array.from(again?.bytes ?? []), new Uint8Array(bits.buffer), dtype);
+    const wide = Parameter.from(gpu, new Float32Array(15), [3, 5]);
+    loadStateDict(new Map([["a", wide]]), file, { what: "halves" });
+    assertBitEqual(await wide.data(), await same.data(), "widened");
+    wide.requiresGrad = false;
+    wide.convert(stored);
+    assert.is(wide.dtype, stored);
+    assertBitEqual(await wide.data(), await same.data(), "converted");
+    for (const parameter of [same, wide]) parameter.dispose();
+  }
+});
+
+test("a module stores its frozen matrices in halves, and nothing else", () => {
+  const layer = new Linear(gpu, 6, 4);
+  layer.to("f16");
+  assert.equal([layer.weight.dtype, layer.bias?.dtype], ["f32", "f32"], "trained parameters stay");
+  layer.setRequiresGrad(false).to("f16");
+  assert.equal([layer.weight.dtype, layer.bias?.dtype], ["f16", "f32"]);
+  layer.to("f32");
+  assert.is(layer.weight.dtype, "f32");
+  new AdamW(layer.setRequiresGrad(true).parameters());
+  assert.throws(() => layer.weight.convert("f16"), /\[4, 6\]: it lies in an optimiser's arena/);
+  layer.dispose();
+});
+
 test.run();

@@ -1,5 +1,14 @@
-import type { DType, Gpu, GpuArray, Shape, TypedArray } from "../array/index.ts";
-import { accumulate } from "../ops/index.ts";
+import {
+  type DType,
+  type Gpu,
+  type GpuArray,
+  type HalfType,
+  type Shape,
+  showShape,
+  type TypedArray,
+} from "../array/index.ts";
+import { GpuError } from "../gpu/index.ts";
+import { accumulate, castArray } from "../ops/index.ts";
 import { untrack } from "./scope.ts";
 import { Tensor } from "./tensor.ts";
 
@@ -32,6 +41,18 @@ export class Parameter extends Tensor {
     this.replaceArray(values);
     this.#slot = gradient;
     this.grad = new Tensor(this.gpu, gradient);
+  }
+
+  /** Stores the values in another floating type. For frozen parameters: an optimiser's are f32. */
+  convert(dtype: HalfType | "f32"): void {
+    if (dtype === this.dtype) return;
+    if (this.#slot)
+      throw new GpuError(`parameter ${showShape(this.shape)}: it lies in an optimiser's arena, which is f32`);
+    const converted = this.gpu.scope(
+      () => castArray(this.gpu, this.array, dtype),
+      (made) => [made],
+    );
+    this.replaceArray(converted);
   }
 
   override receive(dy: GpuArray): void {

@@ -1,7 +1,13 @@
 // The safetensors layout: an 8-byte little-endian header length, a JSON header padded with spaces to a
 // multiple of 8, then the raw little-endian data of all tensors without holes. Typed arrays read and write
 // the host's byte order; every host with WebGPU is little-endian.
-import { bfloat16ToFloat32, float32ToBfloat16, float32ToHalf, halfToFloat32 } from "../array/index.ts";
+import {
+  bfloat16ToFloat32,
+  type DType,
+  float32ToBfloat16,
+  float32ToHalf,
+  halfToFloat32,
+} from "../array/index.ts";
 import { findDuplicateKey } from "./duplicate-key.ts";
 import { FormatError } from "./format-error.ts";
 
@@ -211,6 +217,12 @@ export function toFloat32(tensor: RawTensor): Float32Array {
     default:
       return dtype satisfies never;
   }
+}
+
+/** The bits of a tensor that holds that half type, untouched; null for any other. */
+export function toHalfBits({ dtype, bytes }: RawTensor, wanted: DType): Uint16Array<ArrayBuffer> | null {
+  const holds = dtype === "F16" ? "f16" : dtype === "BF16" ? "bf16" : null;
+  return holds === wanted ? Uint16Array.from(new Uint16Array(...aligned(bytes, 2))) : null;
 }
 
 /**

@@ -1,8 +1,9 @@
-import { showShape } from "../array/index.ts";
+import { type DType, showShape } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
 import { FormatError } from "./format-error.ts";
-import { type RawTensor, type TensorToWrite, toFloat32 } from "./safetensors.ts";
+import { type RawTensor, type TensorToWrite, toFloat32, toHalfBits } from "./safetensors.ts";
 
+const STORED: Partial<Record<DType, "F32" | "F16" | "BF16">> = { f32: "F32", f16: "F16", bf16: "BF16" };
 const FLOATING: readonly string[] = ["F64", "F32", "F16", "BF16"];
 
 export interface LoadOptions {
@@ -56,7 +57,7 @@ export function loadStateDict(
   if (message !== "") throw new FormatError(`load ${what}: ${message}`);
   for (const [name, parameter] of parameters) {
     const tensor = found.get(name);
-    if (tensor) parameter.write(Float32Array.from(toFloat32(tensor)));
+    if (tensor) parameter.write(toHalfBits(tensor, parameter.dtype) ?? Float32Array.from(toFloat32(tensor)));
   }
   return absent;
 }
@@ -65,14 +66,17 @@ function describe(fault: string, names: readonly string[]): string {
   return names.length === 0 ? "" : `${names.length} ${fault}: ${names.join(", ")}`;
 }
 
-/** Reads parameters back, ready for encodeSafetensors. */
+/** Reads parameters back, ready for encodeSafetensors: each in the type that it is stored in, or all in another. */
 export async function readStateDict(
   parameters: Iterable<readonly [string, Parameter]>,
-  dtype: "F32" | "F16" = "F32",
+  dtype: "F32" | "F16" | "BF16" | "stored" = "stored",
 ): Promise<[string, TensorToWrite][]> {
   const entries: [string, TensorToWrite][] = [];
   for (const [name, parameter] of parameters) {
-    entries.push([name, { dtype, shape: parameter.shape, data: (await parameter.data()) as Float32Array }]);
+    const own = STORED[parameter.dtype];
+    if (!own) throw new FormatError(`save: ${name} is ${parameter.dtype}, not floating point`);
+    const data = (await parameter.data()) as Float32Array;
+    entries.push([name, { dtype: dtype === "stored" ? own : dtype, shape: parameter.shape, data }]);
   }
   return entries;
 }

@@ -1,3 +1,4 @@
+import type { HalfType } from "../array/index.ts";
 import { Parameter } from "../autograd/index.ts";
 
 /**
@@ -22,6 +23,16 @@ export abstract class Module {
   /** Whether gradients are computed for every parameter inside. A frozen layer stores nothing for backward. */
   setRequiresGrad(value: boolean): this {
     for (const parameter of this.parameters()) parameter.requiresGrad = value;
+    return this;
+  }
+
+  /**
+   * Stores the frozen matrices inside in 16 bits, or in f32 again: half the memory, products of f32 all the same.
+   * Vectors stay f32, since they are small; trained parameters too, which need an f32 master (see autocast).
+   */
+  to(dtype: HalfType | "f32"): this {
+    for (const parameter of this.parameters())
+      if (!parameter.requiresGrad && parameter.shape.length > 1) parameter.convert(dtype);
     return this;
   }
 
