@@ -8,18 +8,10 @@ import * as ops from "../src/ops/index.ts";
 import { assertBitEqual } from "./compare.ts";
 import { bothKernels, liveBytes, gpu as openTestGpu } from "./device.ts";
 import { table } from "./ops.table.ts";
-import { assertWithin, type Context } from "./ops-table/bounds.ts";
+import { assertAgainstReference, attributes, floatPositions } from "./ops-table/against-reference.ts";
 import { evaluate, type Outcome, poison } from "./ops-table/evaluate.ts";
-import {
-  type Attributes,
-  type Case,
-  floats,
-  isFloat,
-  normal,
-  type Row,
-  type Value,
-} from "./ops-table/row.ts";
-import * as R from "./reference/index.ts";
+import { type Attributes, type Case, isFloat, normal, type Row } from "./ops-table/row.ts";
+import type * as R from "./reference/index.ts";
 
 const gpu = await openTestGpu();
 const variants = await bothKernels();
@@ -61,51 +53,12 @@ async function compare(device: Gpu, row: Row, c: Case): Promise<void> {
   const outcome = await evaluate(device, { op, inputs, attrs, dy });
   const before = liveBytes(device);
   assert.equal(outcome.shape, expected.shape);
-  const context = { inputs, attrs, expected, dy: null, magnitude: () => magnitude(row, inputs, attrs) };
-  assertWithin(outcome.y, expected.data, (c.forward ?? row.forward)(context), op.name);
-  if (dy) compareGradients(row, c, attrs, dy, outcome);
+  assertAgainstReference(row, c, attrs, dy, outcome);
 
   assertSame(await evaluate(device, { op, inputs, attrs, dy }), outcome, "second run");
   assertSame(await evaluate(device, { op, inputs, attrs, dy, strided: true }), outcome, "strided inputs");
   if (dy && c === row.cases[0]) await checkMasks(device, row, c, attrs, dy, outcome);
   assert.is(liveBytes(device), before, "bytes that stay");
-}
-
-function compareGradients(
-  row: Row,
-  c: Case,
-  attrs: Attributes,
-  dy: R.RefTensor,
-  { gradients }: Outcome,
-): void {
-  const positions = floatPositions(c.inputs);
-  const numerical = R.numericalGradient(
-    (...moved) => row.reference(replaced(c.inputs, moved), attrs, c.inputs),
-    positions.map((i) => floats(c.inputs, i)),
-    dy,
-  );
-  positions.forEach((position, n) => {
-    const gradient = numerical[n];
-    const actual = gradients[position];
-    if (!gradient || !actual) throw new Error(`${row.op.name}: no gradient of input ${position}`);
-    const expected = row.correct?.(gradient, position, attrs) ?? gradient;
-    const context: Context = {
-      inputs: c.inputs,
-      attrs,
-      expected,
-      dy,
-      magnitude: () => gradientMagnitude(row, c.inputs, attrs, dy, n),
-    };
-    const bound = (c.backward ?? row.backward)(context);
-    // Central differences are exact to 1e-9 of the values that they are the difference of.
-    const noise = 1e-9 * (1 + Math.abs(expected.data.reduce((top, v) => Math.max(top, Math.abs(v)), 0)));
-    assertWithin(
-      actual,
-      expected.data,
-      (i) => bound(i) + noise,
-      `${row.op.name}, gradient of input ${position}`,
-    );
-  });
 }
 
 /** Each gradient asked for alone is the same as together with the others, and costs less. */
@@ -181,44 +134,6 @@ function refusesTypes({ op, cases }: Row): void {
     for (const tensor of tensors) tensor?.dispose();
   });
   assert.is(gpu.device.statistics().dispatches, dispatches, "nothing is recorded");
-}
-
-function attributes(device: Gpu, { attrs = {} }: Case): Attributes {
-  return (typeof attrs === "function" ? attrs(device) : attrs) as Attributes; // an object's fields by name
-}
-
-function floatPositions(inputs: readonly Value[]): number[] {
-  return [...inputs.keys()].filter((i) => isFloat(inputs[i] ?? undefined));
-}
-
-/** `inputs` with those that hold floats replaced, in order. */
-function replaced(inputs: readonly Value[], moved: readonly R.RefTensor[]): Value[] {
-  const result = [...inputs];
-  for (const [n, i] of floatPositions(inputs).entries()) result[i] = moved[n] ?? null;
-  return result;
-}
-
-function magnitude(
-  { reference, magnitude: own }: Row,
-  inputs: readonly Value[],
-  attrs: Attributes,
-): R.RefTensor {
-  const positive = inputs.map((x) => (x && isFloat(x) ? R.map(x, Math.abs) : x));
-  return (own ?? reference)(positive, attrs, positive);
-}
-
-function gradientMagnitude(
-  row: Row,
-  inputs: readonly Value[],
-  attrs: Attributes,
-  dy: R.RefTensor,
-  n: number,
-): R.RefTensor {
-  const positive = floatPositions(inputs).map((i) => R.map(floats(inputs, i), Math.abs));
-  const of = (...moved: R.RefTensor[]) => magnitude(row, replaced(inputs, moved), attrs);
-  const [result] = R.numericalGradient(of, positive, R.map(dy, Math.abs), { wrt: [n] });
-  if (!result) throw new Error(`${row.op.name}: no magnitude of input ${n}`);
-  return result;
 }
 
 function thrown(fn: () => unknown): Error {
