@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { decodeSafetensors, toFloat32, toInt32 } from "../src/io/safetensors.ts";
+import { decodeSafetensors, toFloat32, toInt32 } from "../src/io/index.ts";
 import { assertSameLength } from "./compare.ts";
 
 export interface FixtureTensor<Data = Float32Array | Int32Array> {

@@ -4,14 +4,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { bfloat16ToFloat32, float32ToBfloat16, float32ToHalf, halfToFloat32 } from "../src/array/index.ts";
 import { FormatError } from "../src/io/format-error.ts";
-import {
-  decodeSafetensors,
-  encodeSafetensors,
-  type SafetensorsDtype,
-  type TensorData,
-  toFloat32,
-  toInt32,
-} from "../src/io/safetensors.ts";
+import { decodeSafetensors, encodeSafetensors, toFloat32, toInt32 } from "../src/io/index.ts";
+import type { SafetensorsDtype, TensorData } from "../src/io/safetensors.ts";
 import { assertBitEqual } from "./compare.ts";
 import { fixtureFolder, fixtureNames, loadFixture } from "./fixtures.ts";
 

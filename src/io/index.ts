@@ -1,11 +1,16 @@
 export { FormatError } from "./format-error.ts";
+export { type DownloadProgress, downloadModel, type HubOptions } from "./hub.ts";
+export { hubCacheFolder, isRepoName } from "./hub-cache.ts";
+export { readPytorch } from "./pytorch.ts";
 export {
+  type ByteSource,
   decodeSafetensors,
   encodeSafetensors,
   type RawTensor,
+  readSafetensors,
   type Safetensors,
   type TensorToWrite,
-  toFloat32,
-  toInt32,
 } from "./safetensors.ts";
 export { type LoadOptions, loadStateDict, readStateDict } from "./state-dict.ts";
+export { openTensorFile, openWeights, type TensorFile, WEIGHT_FILES } from "./tensor-file.ts";
+export { toFloat32, toHalfBits, toInt32 } from "./tensor-values.ts";

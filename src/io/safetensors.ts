@@ -1,13 +1,7 @@
 // The safetensors layout: an 8-byte little-endian header length, a JSON header padded with spaces to a
 // multiple of 8, then the raw little-endian data of all tensors without holes. Typed arrays read and write
 // the host's byte order; every host with WebGPU is little-endian.
-import {
-  bfloat16ToFloat32,
-  type DType,
-  float32ToBfloat16,
-  float32ToHalf,
-  halfToFloat32,
-} from "../array/index.ts";
+import { float32ToBfloat16, float32ToHalf } from "../array/index.ts";
 import { findDuplicateKey } from "./duplicate-key.ts";
 import { FormatError } from "./format-error.ts";
 
@@ -30,7 +24,7 @@ export type SafetensorsDtype = keyof typeof DTYPE_BYTES;
 
 const MAX_HEADER_BYTES = 100_000_000;
 
-/** A tensor as it lies in the file: `bytes` is a view of the file's bytes, row-major, not always aligned. */
+/** A tensor as it lies in a file: `bytes` are row-major and not always aligned, and may be read anew at each use. */
 export interface RawTensor {
   readonly dtype: SafetensorsDtype;
   readonly shape: readonly number[];
@@ -68,21 +62,44 @@ export interface TensorToWrite {
 export function decodeSafetensors(file: Uint8Array): Safetensors {
   // A plain view: `slice` of a Node Buffer, a kind of Uint8Array, would not copy.
   const bytes = new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
-  const headerBytes = headerLength(bytes);
-  const header = parseHeader(bytes.subarray(8, 8 + headerBytes));
-  const data = bytes.subarray(8 + headerBytes);
+  return readSafetensors({
+    bytes: bytes.length,
+    read: (start, length) => bytes.subarray(start, start + length),
+  });
+}
+
+/** Where bytes come from: a file in memory, or one read in parts. */
+export interface ByteSource {
+  readonly bytes: number;
+  read(start: number, length: number): Uint8Array;
+}
+
+/**
+ * Reads the header of a safetensors file. The bytes of a tensor are read anew each time they are asked for, so that
+ * no more than one need be in memory.
+ */
+export function readSafetensors(file: ByteSource): Safetensors {
+  const length = headerLength(file.read(0, Math.min(8, file.bytes)), file.bytes);
+  const header = parseHeader(file.read(8, length));
+  const start = 8 + length;
   const { __metadata__: metadata, ...entries } = header;
   const infos = Object.entries(entries).map(([name, entry]) => readEntry(name, entry));
   infos.sort((a, b) => a.begin - b.begin || a.end - b.end);
-  checkNoHoles(infos, data.length);
+  checkNoHoles(infos, file.bytes - start);
   const tensors = new Map<string, RawTensor>();
   for (const { name, dtype, shape, begin, end } of infos) {
-    tensors.set(name, { dtype, shape, bytes: data.subarray(begin, end) });
+    tensors.set(name, {
+      dtype,
+      shape,
+      get bytes() {
+        return file.read(start + begin, end - begin);
+      },
+    });
   }
   return { tensors, metadata: readMetadata(metadata) };
 }
 
-function headerLength(bytes: Uint8Array): number {
+function headerLength(bytes: Uint8Array, fileBytes: number): number {
   if (bytes.length < 8) {
     throw new FormatError(`safetensors: truncated, ${bytes.length} bytes where the header length takes 8`);
   }
@@ -91,9 +108,9 @@ function headerLength(bytes: Uint8Array): number {
   if (length > MAX_HEADER_BYTES) {
     throw new FormatError(`safetensors: header of ${length} bytes is too long (at most ${MAX_HEADER_BYTES})`);
   }
-  if (8 + length > bytes.length) {
+  if (8 + length > fileBytes) {
     throw new FormatError(
-      `safetensors: truncated, the header ends at byte ${8 + length} of a file of ${bytes.length}`,
+      `safetensors: truncated, the header ends at byte ${8 + length} of a file of ${fileBytes}`,
     );
   }
   return length;
@@ -189,95 +206,6 @@ function checkNoHoles(infos: readonly TensorInfo[], dataBytes: number): void {
 }
 
 /**
- * The values as f32. F32 is a view of the file's bytes where they are aligned, otherwise a copy; F16 and BF16
- * are widened exactly; F64 is rounded. Integers and BOOL throw: read them with `toInt32`.
- */
-export function toFloat32(tensor: RawTensor): Float32Array {
-  const { dtype, bytes } = tensor;
-  switch (dtype) {
-    case "F32":
-      return new Float32Array(...aligned(bytes, 4));
-    case "F64":
-      return new Float32Array(new Float64Array(...aligned(bytes, 8)));
-    case "F16":
-      return halfToFloat32(new Uint16Array(...aligned(bytes, 2)));
-    case "BF16":
-      return bfloat16ToFloat32(new Uint16Array(...aligned(bytes, 2)));
-    case "I64":
-    case "I32":
-    case "U32":
-    case "I16":
-    case "U16":
-    case "I8":
-    case "U8":
-    case "BOOL":
-      throw new FormatError(
-        `toFloat32: ${dtype} [${tensor.shape.join(", ")}] is not floating point; use toInt32`,
-      );
-    default:
-      return dtype satisfies never;
-  }
-}
-
-/** The bits of a tensor that holds that half type, untouched; null for any other. */
-export function toHalfBits({ dtype, bytes }: RawTensor, wanted: DType): Uint16Array<ArrayBuffer> | null {
-  const holds = dtype === "F16" ? "f16" : dtype === "BF16" ? "bf16" : null;
-  return holds === wanted ? Uint16Array.from(new Uint16Array(...aligned(bytes, 2))) : null;
-}
-
-/**
- * The values as i32. I32 is a view of the file's bytes where they are aligned, otherwise a copy.
- * A value of I64 or U32 outside -2^31 ... 2^31 - 1 throws, and so do floating-point tensors.
- */
-export function toInt32(tensor: RawTensor): Int32Array {
-  const { dtype, bytes } = tensor;
-  switch (dtype) {
-    case "I32":
-      return new Int32Array(...aligned(bytes, 4));
-    case "I64":
-      return narrow(new BigInt64Array(...aligned(bytes, 8)), dtype);
-    case "U32":
-      return narrow(new Uint32Array(...aligned(bytes, 4)), dtype);
-    case "I16":
-      return new Int32Array(new Int16Array(...aligned(bytes, 2)));
-    case "U16":
-      return new Int32Array(new Uint16Array(...aligned(bytes, 2)));
-    case "I8":
-      return new Int32Array(new Int8Array(...aligned(bytes, 1)));
-    case "U8":
-    case "BOOL":
-      return new Int32Array(bytes);
-    case "F64":
-    case "F32":
-    case "F16":
-    case "BF16":
-      throw new FormatError(
-        `toInt32: ${dtype} [${tensor.shape.join(", ")}] is not an integer type; use toFloat32`,
-      );
-    default:
-      return dtype satisfies never;
-  }
-}
-
-function narrow(values: BigInt64Array | Uint32Array, dtype: SafetensorsDtype): Int32Array {
-  const out = new Int32Array(values.length);
-  for (let i = 0; i < values.length; i++) {
-    const value = Number(values[i]);
-    if ((value | 0) !== value) {
-      throw new FormatError(`toInt32: ${dtype} value ${values[i]} at [${i}] does not fit 32 bits`);
-    }
-    out[i] = value;
-  }
-  return out;
-}
-
-/** Arguments of a typed array over `bytes`: over the same memory if aligned, else over a copy. */
-function aligned(bytes: Uint8Array, unit: number): [ArrayBufferLike, number, number] {
-  const { buffer, byteOffset } = bytes.byteOffset % unit === 0 ? bytes : new Uint8Array(bytes);
-  return [buffer, byteOffset, bytes.length / unit];
-}
-
-/**
  * Lays out a safetensors file: header keys and data in the order given, header padded with spaces to a multiple
  * of 8. F16 and BF16 are rounded from a Float32Array to nearest even, or taken as bits from a Uint16Array.
  * A finite value that F16 cannot hold throws a `FormatError` with the tensor's name and the value.
@@ -368,7 +296,7 @@ function storedData(name: string, dtype: SafetensorsDtype, data: TensorData): Te
   throw new FormatError(`safetensors: "${name}" ${dtype} cannot be written from a ${data.constructor.name}`);
 }
 
-function elementCount(shape: readonly number[]): number {
+export function elementCount(shape: readonly number[]): number {
   let count = 1;
   for (const size of shape) count *= size;
   return count;

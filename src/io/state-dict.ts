@@ -1,7 +1,8 @@
 import { type DType, showShape } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
 import { FormatError } from "./format-error.ts";
-import { type RawTensor, type TensorToWrite, toFloat32, toHalfBits } from "./safetensors.ts";
+import type { RawTensor, TensorToWrite } from "./safetensors.ts";
+import { toFloat32, toHalfBits } from "./tensor-values.ts";
 
 const STORED: Partial<Record<DType, "F32" | "F16" | "BF16">> = { f32: "F32", f16: "F16", bf16: "BF16" };
 const FLOATING: readonly string[] = ["F64", "F32", "F16", "BF16"];

@@ -32,6 +32,36 @@ export function readBytes(
   });
 }
 
+/** A file open for reading in parts. It is closed once; reading after that throws. */
+export interface OpenFile {
+  readonly path: string;
+  readonly bytes: number;
+  /** A copy of `length` bytes from `start` on. Throws where the file has fewer. */
+  read(start: number, length: number): Uint8Array<ArrayBuffer>;
+  close(): void;
+}
+
+export function openFile(path: string): OpenFile {
+  const file = attempt("read", path, () => openSync(path, "r"));
+  let open = true;
+  return {
+    path,
+    bytes: attempt("read", path, () => fstatSync(file).size),
+    read(start, length) {
+      if (!open) throw new Error(`files: ${path} was closed`);
+      return attempt("read", path, () => {
+        const bytes = new Uint8Array(length);
+        readInto(file, bytes, start, path);
+        return bytes;
+      });
+    },
+    close() {
+      if (open) closeSync(file);
+      open = false;
+    },
+  };
+}
+
 function readInto(file: number, bytes: Uint8Array, start: number, path: string): void {
   for (let at = 0; at < bytes.length; ) {
     const length = Math.min(bytes.length - at, LARGEST_READ_BYTES);

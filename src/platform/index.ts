@@ -1,5 +1,6 @@
 export { type AdapterOptions, adaptersUsed, type FoundAdapter, findAdapter } from "./adapters.ts";
 export { writeFileAtomic, writeFolderAtomic } from "./atomic.ts";
+export { hashFile, linkOrCopy, openPartial, type PartialFile, renameFile } from "./downloads.ts";
 export { type DebugLevel, debugLevel, env, markFailed, numberFromEnv } from "./env.ts";
 export {
   appendLine,
@@ -7,6 +8,8 @@ export {
   fileInfo,
   listFolder,
   makeFolder,
+  type OpenFile,
+  openFile,
   readBytes,
   readText,
   removePath,
