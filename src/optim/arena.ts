@@ -135,7 +135,8 @@ function layOut(parameters: Iterable<Parameter>, most: number): Layout[] {
   let length = 0;
   let firstSlice = 0;
   const close = (): void => {
-    if (entries.length > 0) segments.push({ entries, length, rowLength: length > most ? rowLengthOf(entries) : 1 });
+    if (entries.length > 0)
+      segments.push({ entries, length, rowLength: length > most ? rowLengthOf(entries) : 1 });
     entries = [];
     length = 0;
   };
