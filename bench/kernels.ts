@@ -1,5 +1,6 @@
 import {
   attention,
+  capture,
   crossEntropy,
   embedding,
   type Gpu,
@@ -205,6 +206,31 @@ function adamwCase(): Case {
 
 const DISPATCHES = 200; // fewer than a submit holds: nothing is submitted while the host's clock runs
 
+function replayCase(): Case {
+  return {
+    name: "host: replay an add",
+    amount: 1,
+    unit: "dispatches/s",
+    clock: "host",
+    inside: DISPATCHES,
+    setup(gpu) {
+      const x = normal(gpu, "x", [64]);
+      const step = capture(gpu, () => {
+        let y = x;
+        for (let i = 0; i < DISPATCHES; i++) y = y.add(x);
+      });
+      for (let i = 0; i < 2; i++) step.run(); // every sample is a replay
+      return {
+        run: () => step.run(),
+        dispose() {
+          step.dispose();
+          x.dispose();
+        },
+      };
+    },
+  };
+}
+
 function hostCases(): Case[] {
   const record = (name: string, withTape: boolean): Case => ({
     name,
@@ -222,7 +248,11 @@ function hostCases(): Case[] {
       return { run: () => tidy(chain), dispose: () => x.dispose() };
     },
   });
-  return [record("host: record an add", false), record("host: record an add with a tape", true)];
+  return [
+    record("host: record an add", false),
+    record("host: record an add with a tape", true),
+    replayCase(),
+  ];
 }
 
 /** Single ops. */

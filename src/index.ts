@@ -5,6 +5,9 @@ export {
   attention,
   autocast,
   bankLinear,
+  CapturedStep,
+  type CaptureOptions,
+  capture,
   cast,
   clamp,
   concat,
@@ -54,5 +57,5 @@ export {
   tidy,
   transpose,
 } from "./autograd/index.ts";
-export { Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
+export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";

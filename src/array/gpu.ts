@@ -33,7 +33,8 @@ export class Gpu {
   readonly maxBindingBytes: number;
   #scope: GpuArray[] | null = null;
   #dummy: GpuArray | null = null;
-  #ones: GpuArray | null = null;
+  /** Of ever greater length. The shorter ones stay: captured steps may use them. */
+  readonly #ones: GpuArray[] = [];
 
   constructor(device: Device, { kernels = device.traits.kernels, maxBindingBytes }: GpuOptions = {}) {
     this.device = device;
@@ -75,6 +76,7 @@ export class Gpu {
     if (data.length !== sizeOf(shape)) {
       throw new ShapeError(`array: ${data.length} values do not fill ${showShape(shape)} (${sizeOf(shape)})`);
     }
+    this.device.captures.checkConstant();
     const array = this.empty(shape, dtype ?? (data instanceof Uint16Array ? "f16" : dtypeOf(data)));
     this.write(array, data);
     return array;
@@ -82,13 +84,17 @@ export class Gpu {
 
   /** A vector of ones, kept by the device: the other factor of a sum written as a product. */
   ones(n: number): GpuArray {
-    if (!this.#ones || this.#ones.size < n) {
-      this.#ones?.release();
+    let ones = this.#ones.at(-1);
+    if (!ones || ones.size < n) {
       const size = 2 ** Math.ceil(Math.log2(Math.max(n, 64)));
-      this.#ones = this.#allocate([size], "f32", 1);
-      this.write(this.#ones, new Float32Array(size).fill(1));
+      ones = this.device.captures.outside(() => {
+        const array = this.#allocate([size], "f32", 1);
+        this.write(array, new Float32Array(size).fill(1));
+        return array;
+      });
+      this.#ones.push(ones);
     }
-    return this.view(this.#ones, [n]);
+    return this.view(ones, [n]);
   }
 
   /** Overwrites a contiguous array, after all commands recorded so far. */
@@ -104,6 +110,7 @@ export class Gpu {
     // Words are what a buffer is written in: half a word would take its neighbour with it.
     if (array.byteOffset % 4 !== 0)
       throw new ShapeError(`write: a view of ${array.dtype} that starts at odd element ${array.offset}`);
+    for (const { buffer } of byteRanges(array)) this.device.captures.checkWrite(buffer);
     for (const part of byteRanges(array)) {
       const view = new Uint8Array(words.buffer, words.byteOffset + part.at, wholeWords(part.bytes));
       this.device.recorder.upload(part.buffer, part.offset, view);
@@ -113,6 +120,7 @@ export class Gpu {
   /** Reads a contiguous array back. */
   async read(array: GpuArray): Promise<TypedArray> {
     array.assertAlive();
+    this.device.captures.checkRead();
     if (!array.isContiguous)
       throw new GpuError("read: the array is a strided view; make it contiguous first");
     if (array.size === 0) return decode(new ArrayBuffer(0), array.dtype, 0);
@@ -190,7 +198,7 @@ export class Gpu {
   #bind(kernel: KernelSpec, name: string, array: GpuArray | null): Binding {
     // A binding under a false flag is still bound, to a dummy.
     if (array === null) {
-      this.#dummy ??= this.#allocate([64], "f32", 1);
+      this.#dummy ??= this.device.captures.outside(() => this.#allocate([64], "f32", 1));
       return { buffer: this.#dummy.storage.chunks[0] as Binding["buffer"], offset: 0, bytes: 256 };
     }
     array.assertAlive();

@@ -1,4 +1,5 @@
 export { autocast } from "./autocast.ts";
+export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
 export {
   abs,
   add,

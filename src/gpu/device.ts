@@ -6,10 +6,12 @@ import {
   markFailed,
   numberFromEnv,
 } from "../platform/index.ts";
+import { Captures } from "./captures.ts";
+import type { Binding, Grid, ParamValue } from "./dispatch.ts";
 import { GpuError } from "./errors.ts";
 import { KernelCache, type KernelSpec } from "./kernel.ts";
 import { Pool, type PoolBuffer, type PoolStatistics } from "./pool.ts";
-import { type Binding, type Grid, type ParamValue, Recorder, type RecorderStatistics } from "./recorder.ts";
+import { Recorder, type RecorderStatistics } from "./recorder.ts";
 
 /** What kernels are chosen by. */
 export interface DeviceTraits {
@@ -45,6 +47,7 @@ export class Device {
   readonly pool: Pool;
   readonly recorder: Recorder;
   readonly kernels: KernelCache;
+  readonly captures: Captures;
   readonly #device: GPUDevice;
   #failure: GpuError | null = null;
   #closed = false;
@@ -61,6 +64,10 @@ export class Device {
     this.pool = new Pool(device, budgetBytes);
     this.kernels = new KernelCache(device, debugLevel() >= 2 ? printCode : null);
     this.recorder = new Recorder(device, found.kind === "software", () => this.#throwFailure());
+    this.captures = new Captures(this.pool, this.recorder, {
+      slotAlign: device.limits.minUniformBufferOffsetAlignment,
+      acquire: (bytes) => this.acquire(bytes),
+    });
   }
 
   /**
@@ -83,6 +90,7 @@ export class Device {
     grid: Grid,
   ): void {
     this.#throwFailure();
+    this.captures.checkDevice();
     const kernel = this.kernels.get(spec);
     this.#throwFailure(); // a kernel that does not compile
     this.recorder.dispatch(kernel, bindings, params, grid);
@@ -91,6 +99,10 @@ export class Device {
   acquire(bytes: number): PoolBuffer {
     this.#throwFailure();
     if (!this.pool.fits(bytes)) this.trim();
+    if (!this.pool.fits(bytes)) {
+      this.captures.reclaim();
+      this.trim();
+    }
     return this.pool.acquire(bytes);
   }
 

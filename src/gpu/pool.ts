@@ -6,12 +6,24 @@ export interface PoolBuffer {
   readonly gpu: GPUBuffer;
   readonly bytes: number;
   batch: number;
+  /** Where it goes back to, when not to the pool: the memory of captured steps. */
+  region: CaptureRegion | null;
+  /** The run of a captured step in which it was handed out. */
+  run: object | null;
+  /** Captured steps that use it from outside: while there are any, it is given to nobody else. */
+  pins: number;
+  /** Given back while it was pinned. */
+  isFreed: boolean;
 }
 
-/** Bytes by state. `live` is handed out, `pooled` waits for reuse, `peak` is the largest `live` so far. */
+/**
+ * Bytes by state. `live` is handed out, `pooled` waits for reuse, `captured` is what captured steps keep for
+ * their replays beside that; `peak` is the largest sum of live and captured so far.
+ */
 export interface PoolStatistics {
   readonly liveBytes: number;
   readonly pooledBytes: number;
+  readonly capturedBytes: number;
   readonly peakBytes: number;
   readonly created: number;
 }
@@ -28,6 +40,52 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
+/** Free buffers by size class. A class keeps its oldest buffer last, where it is taken from. */
+class FreeList {
+  readonly #bySize = new Map<number, PoolBuffer[]>();
+
+  has(size: number): boolean {
+    return (this.#bySize.get(size)?.length ?? 0) > 0;
+  }
+
+  take(size: number): PoolBuffer | undefined {
+    return this.#bySize.get(size)?.pop();
+  }
+
+  put(buffer: PoolBuffer): void {
+    let list = this.#bySize.get(buffer.bytes);
+    if (!list) {
+      list = [];
+      this.#bySize.set(buffer.bytes, list);
+    }
+    // Lists are short and nearly sorted, so insertion is cheap.
+    let i = list.length;
+    list.push(buffer);
+    for (; i > 0 && (list[i - 1] as PoolBuffer).id < buffer.id; i--) list[i] = list[i - 1] as PoolBuffer;
+    list[i] = buffer;
+  }
+
+  /** Empties the list, but for the buffers of one run. */
+  takeAll(but: object | null = null): PoolBuffer[] {
+    const all = [...this.#bySize.values()].flat();
+    this.#bySize.clear();
+    if (!but) return all;
+    for (const buffer of all) if (buffer.run === but) this.put(buffer);
+    return all.filter(({ run }) => run !== but);
+  }
+}
+
+/**
+ * Memory of captured steps. What a step takes while it is captured comes back here and not to the pool, so that
+ * nothing else is ever given a buffer that a replay writes to. Steps that share a region never run at the same
+ * time, so they may use the same buffers. With the last step that holds it, its buffers go back to the pool.
+ */
+export class CaptureRegion {
+  readonly free = new FreeList();
+  pool: Pool | null = null;
+  holders = 0;
+}
+
 /**
  * The only place that creates and destroys storage buffers.
  *
@@ -37,12 +95,17 @@ export function sizeClass(bytes: number): number {
  */
 export class Pool {
   readonly #device: GPUDevice;
-  readonly #free = new Map<number, PoolBuffer[]>();
+  readonly #free = new FreeList();
+  /** Those that captured steps hold. */
+  readonly #regions = new Set<CaptureRegion>();
   readonly #budgetBytes: number;
   readonly #maxBufferBytes: number;
+  /** Where memory comes from while a step is captured, and for which run of it. */
+  lending: { readonly region: CaptureRegion; readonly run: object } | null = null;
   #nextId = 1;
   #liveBytes = 0;
   #pooledBytes = 0;
+  #capturedBytes = 0;
   #peakBytes = 0;
 
   constructor(device: GPUDevice, budgetBytes: number) {
@@ -54,39 +117,75 @@ export class Pool {
   /** Whether `acquire` stays within the budget. */
   fits(bytes: number): boolean {
     const size = this.#sizeOf(bytes);
-    const isPooled = (this.#free.get(size)?.length ?? 0) > 0;
-    return isPooled || this.#liveBytes + this.#pooledBytes + size <= this.#budgetBytes;
+    const isFree = this.lending?.region.free.has(size) || this.#free.has(size);
+    return isFree || this.#heldBytes + size <= this.#budgetBytes;
   }
 
   acquire(bytes: number): PoolBuffer {
     const size = this.#sizeOf(bytes);
-    const pooled = this.#free.get(size)?.pop();
-    if (pooled) this.#pooledBytes -= size;
-    const buffer = pooled ?? this.#create(size);
+    const { region = null, run = null } = this.lending ?? {};
+    let buffer = region?.free.take(size);
+    if (buffer) this.#capturedBytes -= size;
+    else {
+      buffer = this.#free.take(size);
+      if (buffer) this.#pooledBytes -= size;
+      else buffer = this.#create(size);
+    }
+    buffer.region = region;
+    buffer.run = run;
     this.#liveBytes += size;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes);
+    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#capturedBytes);
     return buffer;
   }
 
   release(buffer: PoolBuffer): void {
-    this.#liveBytes -= buffer.bytes;
-    this.#pooledBytes += buffer.bytes;
-    let list = this.#free.get(buffer.bytes);
-    if (!list) {
-      list = [];
-      this.#free.set(buffer.bytes, list);
+    if (buffer.pins > 0) {
+      buffer.isFreed = true; // Stays live: captured steps still name it.
+      return;
     }
-    // Kept with the oldest last: lists are short and nearly sorted, so insertion is cheap.
-    let i = list.length;
-    list.push(buffer);
-    for (; i > 0 && (list[i - 1] as PoolBuffer).id < buffer.id; i--) list[i] = list[i - 1] as PoolBuffer;
-    list[i] = buffer;
+    this.#liveBytes -= buffer.bytes;
+    if (buffer.region && buffer.region.holders > 0) {
+      this.#capturedBytes += buffer.bytes;
+      buffer.region.free.put(buffer);
+    } else this.#takeBack(buffer);
+  }
+
+  /** Keeps a buffer from being given to anybody else, also when its owner gives it back. */
+  pin(buffer: PoolBuffer): void {
+    buffer.pins++;
+  }
+
+  unpin(buffer: PoolBuffer): void {
+    if (--buffer.pins > 0 || !buffer.isFreed) return;
+    buffer.isFreed = false;
+    this.release(buffer);
+  }
+
+  /** One captured step more that uses a region. */
+  hold(region: CaptureRegion): void {
+    region.pool ??= this;
+    if (region.pool !== this) throw new GpuError("capture: the region holds memory of another device");
+    region.holders++;
+    this.#regions.add(region);
+  }
+
+  /** One captured step less. */
+  drop(region: CaptureRegion): void {
+    if (--region.holders > 0) return;
+    this.#regions.delete(region);
+    this.#empty(region, null);
+  }
+
+  /** Takes the memory of regions back, but for what `run` has been given: no step is replayed on it any more. */
+  reclaim(run: object | null): void {
+    for (const region of this.#regions) this.#empty(region, run);
   }
 
   statistics(): PoolStatistics {
     return {
       liveBytes: this.#liveBytes,
       pooledBytes: this.#pooledBytes,
+      capturedBytes: this.#capturedBytes,
       peakBytes: this.#peakBytes,
       created: this.#nextId - 1,
     };
@@ -94,8 +193,7 @@ export class Pool {
 
   /** Destroys every free buffer. The caller has flushed: no recorded command may still name one. */
   trim(): void {
-    for (const list of this.#free.values()) for (const buffer of list) buffer.gpu.destroy();
-    this.#free.clear();
+    for (const buffer of this.#free.takeAll()) buffer.gpu.destroy();
     this.#pooledBytes = 0;
     this.#device.queue.submit([]); // only then does the driver give the memory back
   }
@@ -105,20 +203,39 @@ export class Pool {
     return Math.max(Math.min(sizeClass(bytes), this.#maxBufferBytes), bytes);
   }
 
+  get #heldBytes(): number {
+    return this.#liveBytes + this.#pooledBytes + this.#capturedBytes;
+  }
+
+  #empty(region: CaptureRegion, but: object | null): void {
+    for (const buffer of region.free.takeAll(but)) {
+      this.#capturedBytes -= buffer.bytes;
+      this.#takeBack(buffer);
+    }
+  }
+
+  #takeBack(buffer: PoolBuffer): void {
+    buffer.region = null;
+    this.#pooledBytes += buffer.bytes;
+    this.#free.put(buffer);
+  }
+
   #create(size: number): PoolBuffer {
-    const total = this.#liveBytes + this.#pooledBytes + size;
-    if (total > this.#budgetBytes) {
+    if (this.#heldBytes + size > this.#budgetBytes) {
+      const captured = this.#capturedBytes > 0 ? `, captured steps ${megabytes(this.#capturedBytes)}` : "";
       throw new GpuError(
         `pool: ${megabytes(size)} more would exceed the budget of ${megabytes(this.#budgetBytes)} ` +
-          `(live ${megabytes(this.#liveBytes)}, pooled ${megabytes(this.#pooledBytes)}): ` +
+          `(live ${megabytes(this.#liveBytes)}, pooled ${megabytes(this.#pooledBytes)}${captured}): ` +
           "use smaller batches, or raise ADAMIX_MEMORY_MB",
       );
     }
     const gpu = this.#device.createBuffer({
       size,
-      usage: GPU_USAGE.STORAGE | GPU_USAGE.COPY_SRC | GPU_USAGE.COPY_DST,
+      // UNIFORM: a captured step keeps the parameters of its kernels in one.
+      usage: GPU_USAGE.STORAGE | GPU_USAGE.UNIFORM | GPU_USAGE.COPY_SRC | GPU_USAGE.COPY_DST,
     });
-    return { id: this.#nextId++, gpu, bytes: size, batch: 0 };
+    const id = this.#nextId++;
+    return { id, gpu, bytes: size, batch: 0, region: null, run: null, pins: 0, isFreed: false };
   }
 }
 

@@ -1,18 +1,16 @@
 import { settle } from "../platform/index.ts";
-import { GpuError, ShapeError } from "./errors.ts";
+import type { CommandList } from "./command-list.ts";
+import {
+  type Binding,
+  type Bindings,
+  bindGroupKey,
+  createBindGroup,
+  type Grid,
+  type Params,
+  ParamWords,
+} from "./dispatch.ts";
 import type { Kernel } from "./kernel.ts";
 import { GPU_USAGE, type PoolBuffer, sizeClass } from "./pool.ts";
-
-/** A range of one buffer as a kernel sees it. `offset` is a multiple of the device's storage alignment. */
-export interface Binding {
-  readonly buffer: PoolBuffer;
-  readonly offset: number;
-  readonly bytes: number;
-}
-
-export type ParamValue = number | readonly number[];
-/** Workgroups in x, y, z. One-dimensional grids beyond 65,535 are folded by `grid1d`. */
-export type Grid = readonly [number, number, number];
 
 /** Counts since the device was made: what a step that has settled down must not raise any more. */
 export interface RecorderStatistics {
@@ -23,15 +21,7 @@ export interface RecorderStatistics {
 
 const RING_BYTES = 1 << 18;
 const DISPATCHES_PER_SUBMIT = 256;
-const MAX_GROUPS = 65_535;
 const MAX_BIND_GROUPS = 32_768;
-
-/** Folds a one-dimensional grid into two dimensions; the kernel unfolds it with lib/grid. */
-export function grid1d(groups: number): Grid {
-  if (groups <= MAX_GROUPS) return [Math.max(groups, 1), 1, 1];
-  const y = Math.ceil(groups / MAX_GROUPS);
-  return [Math.ceil(groups / y), y, 1];
-}
 
 /**
  * Records dispatches into one pass and submits them together.
@@ -45,12 +35,13 @@ export class Recorder {
   readonly #slotAlign: number;
   readonly #polite: boolean;
   readonly #ring: GPUBuffer;
-  readonly #ringWords = new Uint32Array(RING_BYTES / 4);
-  readonly #ringFloats = new Float32Array(this.#ringWords.buffer);
-  readonly #ringInts = new Int32Array(this.#ringWords.buffer);
+  readonly #ringWords = new ParamWords(RING_BYTES);
   readonly #bindGroups = new Map<string, GPUBindGroup>();
   readonly #staging = new Map<number, GPUBuffer[]>();
   readonly #check: () => void;
+  /** Takes the commands of a step that is being captured; null: they run. */
+  list: CommandList | null = null;
+  #capturedGroups = 0;
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
   #ringUsed = 0;
@@ -73,28 +64,19 @@ export class Recorder {
     });
   }
 
-  dispatch(
-    kernel: Kernel,
-    bindings: Readonly<Record<string, Binding>>,
-    params: Readonly<Record<string, ParamValue>>,
-    grid: Grid,
-  ): void {
+  dispatch(kernel: Kernel, bindings: Bindings, params: Params, grid: Grid): void {
+    if (this.list) {
+      this.list.dispatch(kernel, bindings, params, grid);
+      return;
+    }
     const slotBytes = kernel.layout.params?.bytes ?? 0;
     // Before the buffers are marked as used by this batch: a flush begins the next one.
     if (this.#ringUsed + slotBytes + this.#slotAlign > RING_BYTES) this.flush();
     const group = this.#bindGroup(kernel, bindings);
-    this.#writeParams(kernel, params);
-    const pass = this.#openPass();
-    pass.setPipeline(kernel.pipeline);
-    if (kernel.layout.params) {
-      pass.setBindGroup(0, group, [this.#ringUsed]);
-      this.#ringUsed += Math.ceil(slotBytes / this.#slotAlign) * this.#slotAlign;
-    } else {
-      pass.setBindGroup(0, group);
-    }
-    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
-    this.#dispatches++;
-    if (++this.#pending >= DISPATCHES_PER_SUBMIT) this.flush();
+    this.#ringWords.write(kernel, params, this.#ringUsed);
+    const offsets = kernel.layout.params ? [this.#ringUsed] : [];
+    this.#ringUsed += Math.ceil(slotBytes / this.#slotAlign) * this.#slotAlign;
+    this.#encode(kernel, group, offsets, grid);
   }
 
   /** Copies bytes between buffers, in order with the dispatches. */
@@ -105,6 +87,10 @@ export class Recorder {
     targetOffset: number,
     bytes: number,
   ): void {
+    if (this.list) {
+      this.list.copy(source, sourceOffset, target, targetOffset, bytes);
+      return;
+    }
     const encoder = this.#closePass();
     encoder.copyBufferToBuffer(source.gpu, sourceOffset, target.gpu, targetOffset, bytes);
     source.batch = target.batch = this.#batch;
@@ -118,13 +104,40 @@ export class Recorder {
     this.#device.queue.writeBuffer(target.gpu, offset, data.buffer, data.byteOffset, data.byteLength);
   }
 
+  /** Makes a captured list ready for replays. */
+  seal(list: CommandList, uniforms: PoolBuffer | null): void {
+    list.seal(this.#device, uniforms);
+    if (uniforms) this.upload(uniforms, 0, list.params);
+    this.#capturedGroups += list.bindGroups;
+  }
+
+  /** Records a sealed list again: nothing is checked, written or created. */
+  replay(list: CommandList): void {
+    this.#check();
+    for (const command of list.commands) {
+      if (command.kernel) this.#encode(command.kernel, command.group, command.offsets, command.grid);
+      else {
+        const { source, sourceOffset, target, targetOffset, bytes } = command;
+        this.copy(source, sourceOffset, target, targetOffset, bytes);
+      }
+    }
+    // Conservative where the list was submitted in parts: an upload then flushes once more.
+    for (const buffer of list.buffers) buffer.batch = this.#batch;
+  }
+
+  /** Forgets a sealed list. */
+  discard(list: CommandList): void {
+    this.#capturedGroups -= list.bindGroups;
+    list.dispose();
+  }
+
   /** Submits what is recorded. */
   flush(): void {
     this.#check();
     if (!this.#encoder) return;
     const encoder = this.#closePass();
     if (this.#ringUsed > 0)
-      this.#device.queue.writeBuffer(this.#ring, 0, this.#ringWords.buffer, 0, this.#ringUsed);
+      this.#device.queue.writeBuffer(this.#ring, 0, this.#ringWords.words, 0, this.#ringUsed / 4);
     this.#device.queue.submit([encoder.finish()]);
     this.#encoder = null;
     this.#ringUsed = 0;
@@ -163,7 +176,8 @@ export class Recorder {
   }
 
   statistics(): RecorderStatistics {
-    return { dispatches: this.#dispatches, submits: this.#submits, bindGroups: this.#bindGroups.size };
+    const bindGroups = this.#bindGroups.size + this.#capturedGroups;
+    return { dispatches: this.#dispatches, submits: this.#submits, bindGroups };
   }
 
   #openPass(): GPUComputePassEncoder {
@@ -179,25 +193,23 @@ export class Recorder {
     return this.#encoder;
   }
 
-  #bindGroup(kernel: Kernel, bindings: Readonly<Record<string, Binding>>): GPUBindGroup {
-    const wanted = kernel.layout.bindings;
-    let key = `${kernel.id}`;
-    for (const { name } of wanted) {
-      const binding = bindings[name];
-      if (!binding) throw new GpuError(`${kernel.label}: no buffer passed for "${name}"`);
-      binding.buffer.batch = this.#batch;
-      key += `:${binding.buffer.id},${binding.offset},${binding.bytes}`;
-    }
-    const names = Object.keys(bindings);
-    if (names.length > wanted.length) {
-      const extra = names.filter((name) => !wanted.some((b) => b.name === name));
-      throw new GpuError(`${kernel.label}: has no binding named ${extra.join(", ")}`);
-    }
+  #encode(kernel: Kernel, group: GPUBindGroup, offsets: readonly number[], grid: Grid): void {
+    const pass = this.#openPass();
+    pass.setPipeline(kernel.pipeline);
+    pass.setBindGroup(0, group, offsets);
+    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+    this.#dispatches++;
+    if (++this.#pending >= DISPATCHES_PER_SUBMIT) this.flush();
+  }
+
+  #bindGroup(kernel: Kernel, bindings: Bindings): GPUBindGroup {
+    const key = bindGroupKey(kernel, bindings);
+    for (const name in bindings) (bindings[name] as Binding).buffer.batch = this.#batch;
     let group = this.#bindGroups.get(key);
     if (!group) {
       // Batches of ever new lengths would collect groups without end.
       if (this.#bindGroups.size >= MAX_BIND_GROUPS) this.#bindGroups.clear();
-      group = this.#createBindGroup(kernel, bindings);
+      group = createBindGroup(this.#device, kernel, bindings, this.#ring);
       this.#bindGroups.set(key, group);
     }
     return group;
@@ -206,36 +218,6 @@ export class Recorder {
   /** Forgets cached bind groups: they would hold on to buffers that the pool destroys. */
   forget(): void {
     this.#bindGroups.clear();
-  }
-
-  #createBindGroup(kernel: Kernel, bindings: Readonly<Record<string, Binding>>): GPUBindGroup {
-    const entries: GPUBindGroupEntry[] = kernel.layout.bindings.map(({ name, binding }) => {
-      const { buffer, offset, bytes } = bindings[name] as Binding;
-      return { binding, resource: { buffer: buffer.gpu, offset, size: bytes } };
-    });
-    const { params } = kernel.layout;
-    if (params)
-      entries.push({ binding: params.binding, resource: { buffer: this.#ring, size: params.bytes } });
-    return this.#device.createBindGroup({ label: kernel.label, layout: kernel.bindGroupLayout, entries });
-  }
-
-  #writeParams(kernel: Kernel, params: Readonly<Record<string, ParamValue>>): void {
-    const base = this.#ringUsed / 4;
-    const fields = kernel.layout.params?.fields ?? [];
-    const names = Object.keys(params);
-    if (names.length > fields.length) {
-      const extra = names.filter((name) => !fields.some((field) => field.name === name));
-      throw new ShapeError(`${kernel.label}: has no parameter named ${extra.join(", ")}`);
-    }
-    for (const field of fields) {
-      const value = params[field.name];
-      if (value === undefined)
-        throw new ShapeError(`${kernel.label}: no value passed for parameter "${field.name}"`);
-      const target =
-        field.type === "f32" ? this.#ringFloats : field.type === "i32" ? this.#ringInts : this.#ringWords;
-      if (typeof value === "number") target[base + field.offset] = value;
-      else for (let i = 0; i < field.count; i++) target[base + field.offset + i] = value[i] ?? 0;
-    }
   }
 }
 

@@ -1,11 +1,11 @@
 import type { Gpu, GpuArray, TypedArray } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
-import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { GpuError, type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { fill, runRows, threads } from "../ops/index.ts";
 import { Arena, type ArenaSegment, BLOCK, blocksOf } from "./arena.ts";
 
 export interface AdamWOptions {
-  /** Learning rate of a step whose `step()` names none. Default 1e-3. */
+  /** Learning rate until another is set. Default 1e-3. */
   readonly lr?: number;
   readonly betas?: readonly [number, number];
   readonly eps?: number;
@@ -44,6 +44,7 @@ export class AdamW {
   readonly #takesPart: GpuArray;
   readonly #schedule: GpuArray;
   readonly #table: number;
+  #lr: number;
 
   constructor(parameters: readonly Parameter[], options: AdamWOptions = {}) {
     this.#options = {
@@ -75,7 +76,31 @@ export class AdamW {
     this.#takesPart = gpu.empty([this.arena.slices], "u32");
     const table = correctionTable(this.#options.betas);
     this.#table = table.length / 2 - 1;
+    this.#lr = this.#options.lr;
+    table[0] = this.#lr;
     this.#schedule = gpu.from(table);
+  }
+
+  /** The rate of the steps that follow. */
+  get learningRate(): number {
+    return this.#lr;
+  }
+
+  /** Writes the rate of the steps that follow: the input slot of a captured step. Nothing is written twice. */
+  setLearningRate(lr: number): void {
+    const gpu = this.#gpu;
+    checkRate(lr);
+    if (gpu.device.captures.isCapturing) {
+      throw new GpuError(
+        `AdamW: a captured step would keep the rate ${lr} for ever; call setLearningRate() before its run(), and step() without a rate inside`,
+      );
+    }
+    if (lr === this.#lr) return;
+    gpu.scope(
+      () => gpu.write(gpu.view(this.#schedule, [2]), new Float32Array([lr, 0])),
+      () => [],
+    );
+    this.#lr = lr;
   }
 
   /** Sets gradients to zero. Call before each step's forward pass. */
@@ -83,15 +108,15 @@ export class AdamW {
     this.arena.zeroGrad();
   }
 
-  /** One update with the gradients collected since zeroGrad(). */
-  step(lr = this.#options.lr): void {
+  /**
+   * One update with the gradients collected since zeroGrad(). `lr`: setLearningRate() first, which a captured step
+   * must do outside, before its run().
+   */
+  step(lr?: number): void {
+    if (lr !== undefined) this.setLearningRate(lr);
     const gpu = this.#gpu;
     const { arena } = this;
     const { betas, eps, convention, undrawn } = this.#options;
-    gpu.scope(
-      () => gpu.write(gpu.view(this.#schedule, [2]), new Float32Array([lr, 0])),
-      () => [],
-    );
     const params = {
       slices: arena.slices,
       table: this.#table,
@@ -177,10 +202,14 @@ function checkRanges({ lr, betas, eps, weightDecay }: Required<AdamWOptions>): v
   const bad = (name: string, value: number, range: string): never => {
     throw new ShapeError(`AdamW: ${name} is ${value}, expected ${range}`);
   };
-  if (!(lr >= 0)) bad("lr", lr, "0 or more");
+  checkRate(lr);
   for (const beta of betas) if (!(beta >= 0 && beta < 1)) bad("beta", beta, "0 <= beta < 1");
   if (!(eps >= 0)) bad("eps", eps, "0 or more");
   if (!(weightDecay >= 0)) bad("weightDecay", weightDecay, "0 or more");
+}
+
+function checkRate(lr: number): void {
+  if (!(lr >= 0)) throw new ShapeError(`AdamW: lr is ${lr}, expected 0 or more`);
 }
 
 /** struct Entry { first, size, slice: u32, decay: f32 } of shaders/adamw.wgsl, one for each parameter. */

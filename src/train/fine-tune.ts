@@ -1,6 +1,16 @@
 import type { Gpu } from "../array/index.ts";
-import { crossEntropy, keep, type Parameter, Stream, type Tensor, tensor, tidy } from "../autograd/index.ts";
-import { type Batch, collate, type Encoded, epochs } from "../data/index.ts";
+import {
+  crossEntropy,
+  type DrawSource,
+  keep,
+  noGrad,
+  type Parameter,
+  Stream,
+  stack,
+  type Tensor,
+  tensor,
+} from "../autograd/index.ts";
+import { collate, type Encoded, epochs } from "../data/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import type { RobertaForSequenceClassification } from "../models/index.ts";
 import { AdamW, type AdamWOptions, clipGradNorm, linearSchedule } from "../optim/index.ts";
@@ -11,7 +21,8 @@ import {
   twoPassLoss,
   uniformRouter,
 } from "../peft/index.ts";
-import { BatchSlots } from "./batch-slots.ts";
+import { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
+import { CapturedSteps } from "./captured-steps.ts";
 
 export interface FineTuneOptions {
   readonly train: readonly Encoded[];
@@ -31,6 +42,8 @@ export interface FineTuneOptions {
   readonly multiple?: number;
   /** Who draws the routes. Default: uniformly, from the seed. */
   readonly router?: Router;
+  /** Whether the step of each shape of batch is recorded once and replayed: the same bytes, sooner. Default true. */
+  readonly capture?: boolean;
   /** Scores the model as it is now; the best state by `score` is kept and restored at the end. */
   readonly evaluate?: { readonly everySteps: number; readonly score: (step: number) => Promise<number> };
   readonly onStep?: (report: StepReport) => void;
@@ -56,11 +69,6 @@ export interface FineTuneResult {
   readonly best: { readonly step: number; readonly score: number } | null;
 }
 
-interface Losses {
-  readonly loss: Tensor;
-  readonly consistency: Tensor | null;
-}
-
 /**
  * Trains whatever of the model requires a gradient, and the set. Each step: routes are drawn, both passes run as
  * one batch of 2B rows, gradients are clipped, AdamW moves. Nothing is read back but the loss, one step late.
@@ -82,43 +90,44 @@ export async function fineTune(
   const stream = Stream.seed(seed);
   const router = options.router ?? uniformRouter(stream);
   const slots = new BatchSlots(gpu, model.config);
+  const captured = new CapturedSteps(gpu, options);
   const clock = keep(tensor(gpu, Uint32Array.of(seed, 0)));
   const draw = { stream, clock, examples: batchSize };
   const keeper = new BestKeeper(parameters);
   const meter = new Meter(steps, batchSize);
   let pending: Promise<void> = Promise.resolve();
 
-  for (let step = 0; step < steps; step++) {
-    const batch = collate(train, order.batch(step), {
-      padId: model.config.pad_token_id,
-      multiple: options.multiple ?? 8,
-    });
-    clock.write(Uint32Array.of(seed, step));
-    if (set?.isMixture) set.routes.draw(router, { step, passes });
-    optimiser.zeroGrad();
-    const losses = tidy(() => {
-      const result = lossOf(model, slots, batch, passes, options.consistency, draw);
-      result.loss.backward();
-      return result;
-    });
-    if (options.clipNorm !== null) clipGradNorm(optimiser.arena, options.clipNorm ?? 1).dispose();
-    optimiser.step(lrOf(step));
-    const routes = set?.isMixture ? set.routes.last() : null;
-    await pending;
-    pending = report(losses, { step: step + 1, lr: lrOf(step), routes }, meter, options.onStep);
-    const { evaluate } = options;
-    if (evaluate && ((step + 1) % evaluate.everySteps === 0 || step + 1 === steps)) {
+  const stepOn = deviceStep(model, optimiser, { ...options, passes, draw });
+
+  try {
+    for (let step = 0; step < steps; step++) {
+      const batch = collate(train, order.batch(step), {
+        padId: model.config.pad_token_id,
+        multiple: options.multiple ?? 8,
+      });
+      clock.write(Uint32Array.of(seed, step));
+      if (set?.isMixture) set.routes.draw(router, { step, passes });
+      optimiser.setLearningRate(lrOf(step));
+      const losses = captured.run(`${batch.size}x${batch.length}`, stepOn(slots.load(batch, passes)));
+      const routes = set?.isMixture ? set.routes.last() : null;
       await pending;
-      const pause = performance.now();
-      await keeper.offer(step + 1, await evaluate.score(step + 1));
-      meter.pause(performance.now() - pause);
+      pending = report(losses, { step: step + 1, lr: lrOf(step), routes }, meter, options.onStep);
+      const { evaluate } = options;
+      if (evaluate && ((step + 1) % evaluate.everySteps === 0 || step + 1 === steps)) {
+        await pending;
+        const pause = performance.now();
+        await keeper.offer(step + 1, await evaluate.score(step + 1));
+        meter.pause(performance.now() - pause);
+      }
     }
+    await pending;
+  } finally {
+    captured.dispose();
+    slots.dispose();
+    clock.dispose();
   }
-  await pending;
   const millisecondsPerStep = meter.elapsedMs() / steps;
   keeper.restore();
-  slots.dispose();
-  clock.dispose();
   return { optimiser, millisecondsPerStep, best: keeper.best };
 }
 
@@ -128,39 +137,48 @@ export function trainable(model: RobertaForSequenceClassification, set: Adaptati
   return [...own, ...(set?.parameters() ?? [])];
 }
 
-function lossOf(
+interface StepOptions extends Pick<FineTuneOptions, "clipNorm" | "consistency"> {
+  readonly passes: 1 | 2;
+  readonly draw: DrawSource;
+}
+
+/**
+ * What runs on the device in a step with a batch; all that changes from step to step was written to slots before.
+ * Gives the loss, and with two passes their consistency before its weight, as one tensor.
+ */
+function deviceStep(
   model: RobertaForSequenceClassification,
-  slots: BatchSlots,
-  batch: Batch,
-  passes: 1 | 2,
-  consistency: ConsistencyOptions | undefined,
-  draw: NonNullable<Parameters<typeof model.forward>[1]>["draw"],
-): Losses {
-  const { input, labels } = slots.load(batch, passes);
-  if (!labels) throw new ShapeError("fineTune: a training example has no label");
-  const logits = model.forward(input, { draw });
-  if (passes === 1) return { loss: crossEntropy(logits, labels), consistency: null };
-  const { loss, consistency: term } = twoPassLoss(logits, labels, consistency);
-  return { loss, consistency: term };
+  optimiser: AdamW,
+  { clipNorm = 1, consistency, passes, draw }: StepOptions,
+): (batch: LoadedBatch) => () => Tensor {
+  return ({ input, labels }) =>
+    () => {
+      if (!labels) throw new ShapeError("fineTune: a training example has no label");
+      optimiser.zeroGrad();
+      const logits = model.forward(input, { draw });
+      const two = passes === 2 ? twoPassLoss(logits, labels, consistency) : null;
+      const loss = two?.loss ?? crossEntropy(logits, labels);
+      loss.backward();
+      if (clipNorm !== null) clipGradNorm(optimiser.arena, clipNorm);
+      optimiser.step();
+      return noGrad(() => stack(two ? [loss, two.consistency] : [loss]));
+    };
 }
 
 async function report(
-  { loss, consistency }: Losses,
+  losses: Tensor,
   state: Pick<StepReport, "step" | "lr" | "routes">,
   meter: Meter,
   onStep: FineTuneOptions["onStep"],
 ): Promise<void> {
-  // Both reads start now, before the next step is recorded: neither waits for it.
-  const [lossValue, term] = await Promise.all([loss.item(), consistency ? consistency.item() : null]);
-  const values = { loss: lossValue, consistency: term };
-  loss.dispose();
-  consistency?.dispose();
-  if (!Number.isFinite(values.loss)) {
+  // One read, begun now: before the next step is recorded, so that it does not wait for that.
+  const [loss = Number.NaN, consistency = null] = await losses.data();
+  if (!Number.isFinite(loss)) {
     throw new RangeError(
-      `fineTune: the loss of step ${state.step} is ${values.loss}; lower the learning rate or clip gradients`,
+      `fineTune: the loss of step ${state.step} is ${loss}; lower the learning rate or clip gradients`,
     );
   }
-  onStep?.({ ...state, ...values, ...meter.read(state.step) });
+  onStep?.({ ...state, loss, consistency, ...meter.read(state.step) });
 }
 
 function checkOptions({ train, steps, batchSize }: FineTuneOptions, classes: number): void {

@@ -1,4 +1,5 @@
 export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
+export { CapturedSteps, type CapturedStepsOptions } from "./captured-steps.ts";
 export { DEMO_PRETRAINING, demoHeldOutSentences, demoTrainingSentences } from "./demo-sentences.ts";
 export {
   DEMO_RECIPE,

@@ -1,5 +1,5 @@
 import type { Gpu } from "../array/index.ts";
-import { crossEntropy, noGrad, Stream, type Tensor, tidy } from "../autograd/index.ts";
+import { crossEntropy, noGrad, Stream, type Tensor } from "../autograd/index.ts";
 import {
   bucketedEpochs,
   collate,
@@ -9,10 +9,11 @@ import {
   maskTokens,
   sequentialBatches,
 } from "../data/index.ts";
-import { type RobertaConfig, RobertaForMaskedLM } from "../models/index.ts";
+import { type EncoderInput, type RobertaConfig, RobertaForMaskedLM } from "../models/index.ts";
 import { initBertWeights } from "../nn/index.ts";
 import { AdamW, clipGradNorm, linearSchedule } from "../optim/index.ts";
 import { BatchSlots } from "./batch-slots.ts";
+import { CapturedSteps } from "./captured-steps.ts";
 
 export interface PretrainOptions {
   readonly config: RobertaConfig;
@@ -29,6 +30,8 @@ export interface PretrainOptions {
   /** Called every `reportEvery` steps with the mean loss since the last call. */
   readonly onReport?: (report: PretrainReport, model: RobertaForMaskedLM) => void | Promise<void>;
   readonly reportEvery?: number;
+  /** Whether the step of each shape of batch is recorded once and replayed: the same bytes, sooner. Default true. */
+  readonly capture?: boolean;
 }
 
 export interface PretrainReport {
@@ -61,38 +64,45 @@ export async function pretrainMaskedLm(gpu: Gpu, options: PretrainOptions): Prom
   const lr = linearSchedule({ lr: options.lr, warmupSteps: options.warmupSteps, totalSteps: steps });
   const order = bucketedEpochs({ lengths: lines.map(({ ids }) => ids.length), batchSize, seed });
   const slots = new BatchSlots(gpu, config);
+  const captured = new CapturedSteps(gpu, options);
   const started = performance.now();
   let tokens = 0;
   let sum = 0;
   let pending: Promise<number> | null = null;
-  for (let step = 0; step < steps; step++) {
-    const batch = collate(lines, order.batch(step), { padId: config.pad_token_id });
-    tokens += batch.attentionMask.reduce((n, kept) => n + kept, 0);
-    optimiser.zeroGrad();
-    const masked = maskTokens(batch, { ...options.masking, seed: mix(seed, step) });
-    const loss = tidy(() => {
-      const result = maskedLoss(model, slots, batch, masked.inputIds, masked.labels);
-      result.backward();
-      return result;
-    });
-    clipGradNorm(optimiser.arena, 1).dispose();
-    optimiser.step(lr(step));
-    // Read late: the loss of the last step, while this one runs.
-    if (pending) sum += await pending;
-    pending = loss.item().finally(() => loss.dispose());
-    if ((step + 1) % reportEvery === 0 || step + 1 === steps) {
-      sum += await pending;
-      pending = null;
-      const count = (step % reportEvery) + 1;
-      await options.onReport?.(
-        { step: step + 1, steps, loss: sum / count, tokens, elapsedMs: performance.now() - started },
-        model,
-      );
-      sum = 0;
+  try {
+    for (let step = 0; step < steps; step++) {
+      const batch = collate(lines, order.batch(step), { padId: config.pad_token_id });
+      tokens += batch.attentionMask.reduce((n, kept) => n + kept, 0);
+      const masked = maskTokens(batch, { ...options.masking, seed: mix(seed, step) });
+      const loaded = loadMasked(slots, batch, masked.inputIds, masked.labels);
+      optimiser.setLearningRate(lr(step));
+      const loss = captured.run(loaded.shape, () => {
+        optimiser.zeroGrad();
+        const result = maskedLoss(model, loaded);
+        result.backward();
+        clipGradNorm(optimiser.arena, 1);
+        optimiser.step();
+        return result;
+      });
+      // Read late: the loss of the last step, while this one runs.
+      if (pending) sum += await pending;
+      pending = loss.item();
+      if ((step + 1) % reportEvery === 0 || step + 1 === steps) {
+        sum += await pending;
+        pending = null;
+        const count = (step % reportEvery) + 1;
+        await options.onReport?.(
+          { step: step + 1, steps, loss: sum / count, tokens, elapsedMs: performance.now() - started },
+          model,
+        );
+        sum = 0;
+      }
     }
+  } finally {
+    captured.dispose();
+    optimiser.dispose();
+    slots.dispose();
   }
-  optimiser.dispose();
-  slots.dispose();
   return model;
 }
 
@@ -130,17 +140,32 @@ export async function evaluateMaskedLm(
   return { loss: loss / places, accuracy: hits / places, places };
 }
 
-function maskedLoss(
-  model: RobertaForMaskedLM,
+interface MaskedBatch {
+  readonly input: EncoderInput;
+  readonly positions: Tensor;
+  readonly wanted: Tensor;
+  /** Batches of one shape lie in the same slots. */
+  readonly shape: string;
+}
+
+function loadMasked(
   slots: BatchSlots,
   batch: Parameters<BatchSlots["load"]>[0],
   inputIds: Int32Array,
   labels: Int32Array,
-): Tensor {
+): MaskedBatch {
   const { positions, wanted } = placesOf(labels);
   const { input } = slots.load({ ...batch, inputIds, labels: null });
-  const logits = model.forward(input, {}, slots.slot("places", positions, [positions.length]));
-  return crossEntropy(logits, slots.slot("wanted", wanted, [wanted.length]), { ignoreIndex: IGNORE });
+  return {
+    input,
+    positions: slots.slot("places", positions, [positions.length]),
+    wanted: slots.slot("wanted", wanted, [wanted.length]),
+    shape: `${batch.size}x${batch.length}, ${positions.length} places`,
+  };
+}
+
+function maskedLoss(model: RobertaForMaskedLM, { input, positions, wanted }: MaskedBatch): Tensor {
+  return crossEntropy(model.forward(input, {}, positions), wanted, { ignoreIndex: IGNORE });
 }
 
 /** Rows of [B·T] that are to be predicted, and what stood there; padded with rows that do not count. */
