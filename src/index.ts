@@ -1,5 +1,6 @@
 export { type DType, Gpu, openGpu, type Shape, type TypedArray } from "./array/index.ts";
 export {
+  type AttentionOptions,
   abs,
   add,
   attention,
@@ -7,6 +8,7 @@ export {
   bankLinear,
   CapturedStep,
   type CaptureOptions,
+  cacheWrite,
   capture,
   cast,
   clamp,

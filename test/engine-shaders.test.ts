@@ -133,6 +133,10 @@ const kernels = new KernelCache(device, null);
 const swaps: readonly (readonly [from: string, to: string])[] = [
   ["lib/vec4", "lib/scalar"],
   ["lib/row_workgroup", "lib/row_subgroup"],
+  ["lib/lanes_workgroup", "lib/lanes_subgroup"],
+  ["lib/gemm_fours", "lib/gemm_ones"],
+  ["lib/gemm_store", "lib/gemm_store_activated"],
+  ["lib/gemm_store", "lib/gemm_store_added"],
   ["lib/halves", "lib/brain"],
 ];
 
@@ -147,10 +151,14 @@ function variantsOf(shader: string): Omit<KernelSpec, "entry">[] {
       { ...variant, uses: { ...variant.uses, [from]: to } },
     ]);
   }
-  return variants.flatMap((variant) => {
-    if (!/const LANES/.test(resolveUses(shader, shaderText, variant.uses))) return [variant];
-    return [4, 8, 16].map((lanes) => ({ ...variant, constants: { LANES: `${lanes}u` } }));
-  });
+  for (const [name, values] of Object.entries({ LANES: ["4u", "8u", "16u"], HAS_BIAS: ["false", "true"] })) {
+    variants = variants.flatMap((variant) => {
+      const hasConstant = resolveUses(shader, shaderText, variant.uses).includes(`const ${name}: `);
+      if (!hasConstant) return [variant];
+      return values.map((value) => ({ ...variant, constants: { ...variant.constants, [name]: value } }));
+    });
+  }
+  return variants;
 }
 
 function entriesOf(shader: string): string[] {

@@ -1,7 +1,8 @@
 import { type DType, normaliseAxis, type Shape } from "../array/index.ts";
+import { GpuError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
-import { tidy } from "./scope.ts";
-import { type Axes, apply, type Tensor } from "./tensor.ts";
+import { isRecording, tidy } from "./scope.ts";
+import { type Axes, apply, type MatmulOptions, type Tensor } from "./tensor.ts";
 
 /** The ops on tensors. Shapes, formulas and what is saved: the op of the same name in src/ops. */
 
@@ -31,10 +32,13 @@ export const clamp = (x: Tensor, min: number, max: number): Tensor =>
 /** The same values in another element type. */
 export const cast = (x: Tensor, dtype: DType): Tensor => x.to(dtype);
 
-export const matmul = (a: Tensor, b: Tensor, attrs: ops.MatmulAttrs = {}): Tensor =>
-  apply(ops.matmul, [a, b], attrs);
-export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor =>
-  apply(ops.linear, [x, weight, bias], {});
+export const matmul = (a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor => a.matmul(b, options);
+export const linear = (
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null = null,
+  attrs: ops.LinearAttrs = {},
+): Tensor => apply(ops.linear, [x, weight, bias], attrs);
 export const bankLinear = (
   x: Tensor,
   weight: Tensor,
@@ -49,13 +53,24 @@ export const layerNorm = (x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-5): 
 export const embedding = (table: Tensor, ids: Tensor, attrs: ops.EmbeddingAttrs = {}): Tensor =>
   apply(ops.embedding, [table, ids], attrs);
 export const dropout = (x: Tensor, attrs: ops.DropoutAttrs): Tensor => apply(ops.dropout, [x], attrs);
+export interface AttentionOptions extends ops.AttentionAttrs {
+  /** Added to the scaled scores: [B, heads, T, S] or what broadcasts to it. */
+  readonly bias?: Tensor | null | undefined;
+}
 export const attention = (
   q: Tensor,
   k: Tensor,
   v: Tensor,
   keep: Tensor | null,
-  attrs: ops.AttentionAttrs,
-): Tensor => apply(ops.attention, [q, k, v, keep], attrs);
+  { bias = null, ...attrs }: AttentionOptions,
+): Tensor => apply(ops.attention, [q, k, v, keep, bias], attrs);
+/** Writes keys or values x [B, T, C] into rows `position`.. of cache [B, capacity, C], in place and only in noGrad(). */
+export function cacheWrite(cache: Tensor, x: Tensor, position: number): void {
+  if (isRecording())
+    throw new GpuError("cacheWrite: it overwrites what backward might read; call it in noGrad()");
+  if (cache.gpu !== x.gpu) throw new GpuError("cacheWrite: tensors of two devices");
+  ops.writeCache(cache.gpu, cache.array, x.array, position);
+}
 export const crossEntropy = (logits: Tensor, labels: Tensor, attrs: ops.CrossEntropyAttrs = {}): Tensor =>
   apply(ops.crossEntropy, [logits, labels], attrs);
 /** Consistency of two passes. Paper: section 3.2. */

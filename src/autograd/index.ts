@@ -1,10 +1,12 @@
 export { autocast } from "./autocast.ts";
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
 export {
+  type AttentionOptions,
   abs,
   add,
   attention,
   bankLinear,
+  cacheWrite,
   cast,
   clamp,
   concat,
@@ -49,4 +51,12 @@ export {
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { keep, noGrad, tidy } from "./scope.ts";
-export { type Axes, apply, Tensor, tensor, type Values, zerosTensor } from "./tensor.ts";
+export {
+  type Axes,
+  apply,
+  type MatmulOptions,
+  Tensor,
+  tensor,
+  type Values,
+  zerosTensor,
+} from "./tensor.ts";

@@ -221,9 +221,9 @@ export class Tensor implements GradientSink {
   neg(): Tensor {
     return apply(ops.neg, [this], {});
   }
-  /** this · other: [..., M, K] x [..., K, N] -> [..., M, N]. */
-  matmul(other: Tensor, options: ops.MatmulAttrs = {}): Tensor {
-    return apply(ops.matmul, [this, other], options);
+  /** f(this · other + bias): [..., M, K] x [..., K, N] -> [..., M, N]. */
+  matmul(other: Tensor, { bias = null, ...attrs }: MatmulOptions = {}): Tensor {
+    return apply(ops.matmul, [this, other, bias], attrs);
   }
   /** Σ over some dimensions; over all when none are given. */
   sum(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
@@ -258,6 +258,11 @@ export class Tensor implements GradientSink {
   contiguous(): Tensor {
     return this.#array.isContiguous ? this : this.reshape(...this.shape);
   }
+}
+
+export interface MatmulOptions extends ops.MatmulAttrs {
+  /** [N], added to every row. */
+  readonly bias?: Tensor | null | undefined;
 }
 
 export type Axes = number | readonly number[];

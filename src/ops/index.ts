@@ -1,6 +1,8 @@
+export type { Activation } from "./activation.ts";
 export { type AttentionAttrs, attention } from "./attention.ts";
 export { type BankAttrs, bankLinear } from "./bank-linear.ts";
 export { add, type BinaryOp, div, mul, sub } from "./binary.ts";
+export { writeCache } from "./cache.ts";
 export { type CastAttrs, cast, castArray } from "./cast.ts";
 export { type CrossEntropyAttrs, crossEntropy } from "./cross-entropy.ts";
 export {
@@ -19,7 +21,7 @@ export { type EmbeddingAttrs, embedding } from "./embedding.ts";
 export { resultType, runBackward, runForward } from "./halves.ts";
 export { accumulate, contiguous, copyInto, copyOf, fill, rowKernel, threads, zeros } from "./kernels.ts";
 export { layerNorm } from "./layer-norm.ts";
-export { linear } from "./linear.ts";
+export { type LinearAttrs, linear } from "./linear.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";
 export { runFlat, runRows } from "./ranges.ts";
 export { type SumAttrs, sum } from "./reduce.ts";

@@ -1,24 +1,32 @@
 import {
   broadcastShapes,
+  broadcastStrides,
   type Gpu,
   type GpuArray,
+  lastOf,
   type Shape,
   sameShape,
   showShape,
   sizeOf,
 } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
+import { type Activation, arrayForZ, checkActivation, throughActivation } from "./activation.ts";
 import { defineOp } from "./define-op.ts";
-import { gemm } from "./gemm.ts";
+import { gemm, type Product } from "./gemm.ts";
 import { contiguous } from "./kernels.ts";
-import { sumTo } from "./reduce.ts";
+import { sumMiddle, sumTo } from "./reduce.ts";
 
 export interface MatmulAttrs {
   /** a is stored [..., K, M]. */
   readonly transposeA?: boolean | undefined;
   /** b is stored [..., N, K]. */
   readonly transposeB?: boolean | undefined;
+  /** Applied to the result in the kernel of the product. */
+  readonly activation?: Activation | undefined;
 }
+
+type Transposes = Pick<MatmulAttrs, "transposeA" | "transposeB">;
+type Epilogue = Pick<Product, "bias" | "activation" | "z">;
 
 interface Sizes {
   readonly M: number;
@@ -27,12 +35,22 @@ interface Sizes {
   readonly batch: Shape;
 }
 
-function sizes(a: Shape, b: Shape, { transposeA, transposeB }: MatmulAttrs): Sizes {
-  if (a.length < 2 || b.length < 2) {
-    throw new ShapeError(`matmul: ${showShape(a)} x ${showShape(b)}; both need at least two dimensions`);
-  }
-  const [a0, a1] = a.slice(-2) as [number, number];
-  const [b0, b1] = b.slice(-2) as [number, number];
+/** A vector on the left is a row. */
+const leftMatrix = (a: Shape): Shape => (a.length === 1 ? [1, ...a] : a);
+/** A vector on the right is a column. */
+const rightMatrix = (b: Shape): Shape => (b.length === 1 ? [...b, 1] : b);
+
+function asLeft(gpu: Gpu, a: GpuArray): GpuArray {
+  return a.shape.length === 1 ? gpu.view(a, leftMatrix(a.shape)) : a;
+}
+
+function asRight(gpu: Gpu, b: GpuArray): GpuArray {
+  return b.shape.length === 1 ? gpu.view(b, rightMatrix(b.shape)) : b;
+}
+
+function sizes(a: Shape, b: Shape, { transposeA, transposeB }: Transposes): Sizes {
+  const [a0, a1] = leftMatrix(a).slice(-2) as [number, number];
+  const [b0, b1] = rightMatrix(b).slice(-2) as [number, number];
   const [M, K] = transposeA ? [a1, a0] : [a0, a1];
   const [inner, N] = transposeB ? [b1, b0] : [b0, b1];
   if (K !== inner) {
@@ -42,30 +60,47 @@ function sizes(a: Shape, b: Shape, { transposeA, transposeB }: MatmulAttrs): Siz
   return { M, N, K, batch: broadcastShapes("matmul", a.slice(0, -2), b.slice(0, -2)) };
 }
 
+function checkRanks(a: Shape, b: Shape, { transposeA, transposeB }: Transposes): void {
+  if (a.length === 0 || b.length === 0)
+    throw new ShapeError(`matmul: ${showShape(a)} x ${showShape(b)}; a scalar is no matrix, use mul`);
+  if ((transposeA && a.length === 1) || (transposeB && b.length === 1)) {
+    const [name, shape] = transposeA && a.length === 1 ? ["A", a] : ["B", b];
+    throw new ShapeError(`matmul: transpose${name} of the vector ${showShape(shape as Shape)}; leave it out`);
+  }
+}
+
+/** Without the dimensions of 1 that vectors were given. */
+function resultShape(a: Shape, b: Shape, { M, N, batch }: Sizes): Shape {
+  return [...batch, ...(a.length === 1 ? [] : [M]), ...(b.length === 1 ? [] : [N])];
+}
+
 /** An operand with a full batch (stride) or one matrix for all (stride 0); other broadcasts are written out. */
 function batched(gpu: Gpu, x: GpuArray, batch: Shape): { array: GpuArray; stride: number } {
   const matrix = x.shape.slice(-2);
   const own = x.shape.slice(0, -2);
   if (sizeOf(own) === 1) return { array: x, stride: 0 };
   if (sameShape(own, batch)) return { array: x, stride: sizeOf(matrix) };
-  const lead = batch.length - own.length;
-  const strides = batch.map((n, i) =>
-    i < lead || (own[i - lead] === 1 && n !== 1) ? 0 : (x.strides[i - lead] as number),
-  );
-  const stretched = gpu.view(x, [...batch, ...matrix], x.offset, [...strides, ...x.strides.slice(-2)]);
+  const shape = [...batch, ...matrix];
+  const stretched = gpu.view(x, shape, x.offset, broadcastStrides(x.shape, x.strides, shape));
   return { array: contiguous(gpu, stretched), stride: sizeOf(matrix) };
 }
 
-/** op(a) op(b) over a batch, without a tape. */
-export function multiplyMatrices(gpu: Gpu, a: GpuArray, b: GpuArray, attrs: MatmulAttrs): GpuArray {
+/** f(op(a) op(b) + bias) over a batch of matrices into c [..., M, N]. */
+function multiplyInto(
+  gpu: Gpu,
+  a: GpuArray,
+  b: GpuArray,
+  c: GpuArray,
+  attrs: Transposes,
+  epilogue: Epilogue = {},
+): void {
   const { M, N, K, batch } = sizes(a.shape, b.shape, attrs);
-  const c = gpu.empty([...batch, M, N]);
   const flags = { transposeA: attrs.transposeA === true, transposeB: attrs.transposeB === true };
   const count = sizeOf(batch);
   if (count > 1 && !flags.transposeA && sizeOf(b.shape.slice(0, -2)) === 1) {
     // One b for all: the batch is only more rows.
-    gemm(gpu, { a, b, c, M: count * M, N, K, ...flags });
-    return c;
+    gemm(gpu, { a, b, c, M: count * M, N, K, ...flags, ...epilogue });
+    return;
   }
   const left = batched(gpu, a, batch);
   const right = batched(gpu, b, batch);
@@ -80,7 +115,15 @@ export function multiplyMatrices(gpu: Gpu, a: GpuArray, b: GpuArray, attrs: Matm
     layoutA: { stride: left.stride },
     layoutB: { stride: right.stride },
     ...flags,
+    ...epilogue,
   });
+}
+
+/** op(a) op(b) over a batch of matrices, without a tape. */
+export function multiplyMatrices(gpu: Gpu, a: GpuArray, b: GpuArray, attrs: Transposes): GpuArray {
+  const { M, N, batch } = sizes(a.shape, b.shape, attrs);
+  const c = gpu.empty([...batch, M, N]);
+  multiplyInto(gpu, a, b, c, attrs);
   return c;
 }
 
@@ -88,33 +131,75 @@ interface MatmulSaved {
   readonly [name: string]: unknown;
   readonly a: GpuArray | null;
   readonly b: GpuArray | null;
+  readonly kept: GpuArray | null;
   readonly shapeA: Shape;
   readonly shapeB: Shape;
 }
 
 /**
- * y = op(a) op(b), op transposing where asked: a [..., M, K], b [..., K, N] -> [..., M, N]. Leading dimensions
- * broadcast. Saves a for db and b for da.
+ * y = f(op(a) op(b) + bias), op transposing where asked, f an activation or none: a [..., M, K], b [..., K, N],
+ * bias [N] or none -> [..., M, N]. Leading dimensions broadcast. A vector a [K] is a row and a vector b [K] a column,
+ * and the result has no dimension for it, as in PyTorch: [K] x [K] -> []. K = 0 gives f(bias).
+ * Saves a for db and b for da; with an f also y, or for gelu, geluTanh and silu what f is applied to.
  */
-export const matmul = defineOp<readonly [GpuArray, GpuArray], MatmulAttrs, MatmulSaved>({
+export const matmul = defineOp<
+  readonly [a: GpuArray, b: GpuArray, bias: GpuArray | null],
+  MatmulAttrs,
+  MatmulSaved
+>({
   name: "matmul",
   autocast: true,
-  shape([a, b], attrs) {
-    const { M, N, batch } = sizes(a, b, attrs);
-    return [...batch, M, N];
+  shape([a, b, bias], attrs) {
+    checkActivation("matmul", attrs.activation);
+    checkRanks(a, b, attrs);
+    const all = sizes(a, b, attrs);
+    if (bias && (b.length === 1 || !sameShape(bias, [all.N]))) {
+      const wanted = b.length === 1 ? `a matrix b, not ${showShape(b)}` : `[${all.N}]`;
+      throw new ShapeError(`matmul: bias ${showShape(bias)}, expected ${wanted}`);
+    }
+    return resultShape(a, b, all);
   },
-  forward: (gpu, [a, b], attrs, [needsA, needsB]) => ({
-    output: multiplyMatrices(gpu, a, b, attrs),
-    saved: { a: needsB ? a : null, b: needsA ? b : null, shapeA: a.shape, shapeB: b.shape },
-  }),
-  // da = dy bᵀ, db = aᵀ dy; for a transposed operand the product is written the other way round.
-  backward(gpu, dy, { a, b, shapeA, shapeB }, { transposeA = false, transposeB = false }) {
+  forward(gpu, [a, b, bias], attrs, needs, shape) {
+    const [needsA, needsB] = needs;
+    const { activation } = attrs;
+    const y = gpu.empty(shape);
+    const z = arrayForZ(gpu, y, activation, needs.any);
+    if (b.shape.length === 1 && !attrs.transposeA) {
+      // A column on the right is a row on the left of the transposed matrix, which lanes share.
+      const K = b.size;
+      gemm(gpu, { a: b, b: a, c: y, M: 1, N: y.size, K, transposeB: true, activation, z });
+    } else {
+      multiplyInto(gpu, asLeft(gpu, a), asRight(gpu, b), y, attrs, { bias, activation, z });
+    }
+    return {
+      output: y,
+      saved: {
+        a: needsB ? a : null,
+        b: needsA ? b : null,
+        kept: activation ? (z ?? y) : null,
+        shapeA: a.shape,
+        shapeB: b.shape,
+      },
+    };
+  },
+  // da = dz bᵀ, db = aᵀ dz; for a transposed operand the product is written the other way round.
+  backward(gpu, dy, saved, attrs, [, , needsBias]) {
+    const { kept, shapeA, shapeB } = saved;
+    const [a, b] = [saved.a && asLeft(gpu, saved.a), saved.b && asRight(gpu, saved.b)];
+    const { transposeA = false, transposeB = false } = attrs;
+    const { M, N, batch } = sizes(shapeA, shapeB, attrs);
+    const dz = gpu.view(throughActivation(gpu, dy, kept, attrs.activation), [...batch, M, N]);
     const da =
       b &&
       (transposeA
-        ? multiplyMatrices(gpu, b, dy, { transposeA: transposeB, transposeB: true })
-        : multiplyMatrices(gpu, dy, b, { transposeB: !transposeB }));
-    return [da && sumTo(gpu, da, shapeA), a && gradientOfB(gpu, a, dy, shapeB, transposeA, transposeB)];
+        ? multiplyMatrices(gpu, b, dz, { transposeA: transposeB, transposeB: true })
+        : multiplyMatrices(gpu, dz, b, { transposeB: !transposeB }));
+    const db = a && gradientOfB(gpu, a, dz, rightMatrix(shapeB), transposeA, transposeB);
+    return [
+      da && gpu.view(sumTo(gpu, da, leftMatrix(shapeA)), shapeA),
+      db && gpu.view(db, shapeB),
+      needsBias ? gpu.view(sumMiddle(gpu, dz, 1, N === 0 ? 0 : dz.size / N, N), [N]) : null,
+    ];
   },
 });
 
@@ -132,8 +217,8 @@ function gradientOfB(
     sizeOf(a.shape.slice(0, -2)) === sizeOf(dy.shape.slice(0, -2));
   if (sameRows) {
     // One b for all: the batch joins the sum over rows.
-    const rowsA = gpu.view(a, [a.size / (a.shape.at(-1) as number), a.shape.at(-1) as number]);
-    const rowsY = gpu.view(dy, [dy.size / (dy.shape.at(-1) as number), dy.shape.at(-1) as number]);
+    const rowsA = gpu.view(a, [sizeOf(a.shape.slice(0, -1)), lastOf(a.shape)]);
+    const rowsY = gpu.view(dy, [sizeOf(dy.shape.slice(0, -1)), lastOf(dy.shape)]);
     const db = transposeB
       ? multiplyMatrices(gpu, rowsY, rowsA, { transposeA: true })
       : multiplyMatrices(gpu, rowsA, rowsY, { transposeA: true });

@@ -17,6 +17,8 @@ export interface Rows {
   readonly arrays: Arrays;
   /** Elements of a row, where they are not size / rows: for rows of which the last one is shorter. */
   readonly lengths?: Readonly<Record<string, number>>;
+  /** Rows of a range at most, where `body` makes arrays that grow with them. */
+  readonly most?: number;
 }
 
 /** A dispatch that goes through rows. */
@@ -89,17 +91,23 @@ export function eachRange(
   body: (parts: Arrays, first: number, rows: number) => void,
 ): void {
   if (rows.rows === 0) return;
-  if (areInOneChunk(rows.arrays)) {
+  const { most = rows.rows } = rows;
+  if (most >= rows.rows && areInOneChunk(rows.arrays)) {
     body(rows.arrays, 0, rows.rows);
     return;
   }
   const operands = operandsOf(rows);
   for (const operand of operands) checkFits(gpu, label, operand);
   for (let first = 0, n = 0; first < rows.rows; first += n) {
-    n = rows.rows - first;
+    n = Math.min(rows.rows - first, most);
     for (const operand of operands) n = Math.min(n, reach(gpu, operand, first));
     gpu.scope(
-      () => runParts(gpu, operands, first, n, written, body),
+      () => {
+        const { parts, finish } = partsOf(gpu, operands, first, n, written);
+        // The arrays that are null stay so.
+        body({ ...rows.arrays, ...parts }, first, n);
+        finish();
+      },
       () => [],
     );
   }
@@ -130,7 +138,8 @@ interface Operand {
   readonly length: number;
 }
 
-function areInOneChunk(arrays: Arrays): boolean {
+/** Whether each array is bound at once. */
+export function areInOneChunk(arrays: Arrays): boolean {
   for (const name in arrays) if (arrays[name]?.isInOneChunk === false) return false;
   return true;
 }
@@ -185,14 +194,14 @@ function reach(gpu: Gpu, { array, length }: Operand, first: number): number {
   return most;
 }
 
-function runParts(
+/** The parts of arrays in a range, and what brings those back that were copied and written. */
+function partsOf(
   gpu: Gpu,
   operands: readonly Operand[],
   first: number,
   rows: number,
   written: ReadonlySet<string>,
-  body: (parts: Arrays, first: number, rows: number) => void,
-): void {
+): { readonly parts: Arrays; readonly finish: () => void } {
   const parts: Record<string, GpuArray> = {};
   const staged: (readonly [copy: GpuArray, place: GpuArray])[] = [];
   for (const { name, array, length } of operands) {
@@ -202,6 +211,8 @@ function runParts(
     parts[name] = part;
     if (part !== place && written.has(name)) staged.push([part, place]);
   }
-  body(parts, first, rows);
-  for (const [copy, place] of staged) copyInto(gpu, copy, place);
+  const finish = (): void => {
+    for (const [copy, place] of staged) copyInto(gpu, copy, place);
+  };
+  return { parts, finish };
 }

@@ -1,102 +1,17 @@
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
+import { activate, activatedCases } from "./activated.ts";
 import { terms } from "./bounds.ts";
-import {
-  type Attributes,
-  type Case,
-  floats,
-  integers,
-  normal,
-  type Row,
-  row,
-  sizeOf,
-  type Value,
-} from "./row.ts";
+import { matmul } from "./matmul.ts";
+import { type Attributes, floats, integers, normal, type Row, row, sizeOf, type Value } from "./row.ts";
 
-interface MatmulSizes {
-  readonly name: string;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-  readonly a?: readonly number[];
-  readonly b?: readonly number[];
+function affine(inputs: readonly Value[]): R.RefTensor {
+  return R.linear(floats(inputs, 0), floats(inputs, 1), inputs[2] ? floats(inputs, 2) : null);
 }
-
-// Each kernel has its sizes: those with vec4 loads want multiples of 4; tiles are 16 x 16, 16 x 32, 32 x 32, 64 x 64.
-const matmulSizes: readonly MatmulSizes[] = [
-  { name: "odd", M: 5, N: 7, K: 3 },
-  { name: "of fours", M: 20, N: 36, K: 8 },
-  { name: "of fours, K odd", M: 8, N: 12, K: 5 },
-  { name: "one by one", M: 1, N: 1, K: 1 },
-  { name: "tall", M: 37, N: 4, K: 4 },
-  { name: "wide", M: 1, N: 68, K: 9 },
-  { name: "a batch", M: 3, N: 8, K: 4, a: [2, 3], b: [2, 3] },
-  { name: "an odd batch", M: 3, N: 5, K: 2, a: [3], b: [3] },
-  { name: "one b for all", M: 4, N: 8, K: 4, a: [2, 3], b: [] },
-  { name: "one a for all", M: 4, N: 5, K: 3, a: [], b: [4] },
-  { name: "broadcast", M: 2, N: 4, K: 3, a: [3, 1], b: [2] },
-];
-
-function matmulCases(): Case[] {
-  const cases: Case[] = [];
-  for (const transposeA of [false, true]) {
-    for (const transposeB of [false, true]) {
-      for (const { name, M, N, K, a = [], b = [] } of matmulSizes) {
-        const marks = `${transposeA ? "aᵀ" : "a"} ${transposeB ? "bᵀ" : "b"}`;
-        cases.push({
-          name: `${marks} ${name}`,
-          inputs: [
-            normal([...a, ...(transposeA ? [K, M] : [M, K])], 1),
-            normal([...b, ...(transposeB ? [N, K] : [K, N])], 2),
-          ],
-          attrs: { transposeA, transposeB },
-        });
-      }
-    }
-  }
-  // The error of a long sum.
-  cases.push({ name: "K = 4099", inputs: [normal([2, 4099], 3), normal([4099, 3], 4)], gradient: false });
-  cases.push({ name: "K = 4096", inputs: [normal([8, 4096], 5), normal([4096, 8], 6)], gradient: false });
-  return cases;
-}
-
-const matmul = row(ops.matmul, {
-  reference: (inputs, { transposeA, transposeB }) =>
-    R.matmul(floats(inputs, 0), floats(inputs, 1), { ta: transposeA === true, tb: transposeB === true }),
-  cases: matmulCases(),
-  forward: terms(({ inputs, attrs }) => floats(inputs, 0).shape.at(attrs.transposeA ? -2 : -1) ?? 1),
-  // Sums of at most 48 products.
-  backward: terms(48, 4),
-  refuses: [
-    {
-      shapes: [
-        [8, 128, 768],
-        [512, 64],
-      ],
-      message: /inner sizes differ, \[8, 128, 768\] x \[512, 64\] \(768 vs 512\)/,
-    },
-    {
-      shapes: [
-        [3, 4],
-        [3, 5],
-      ],
-      attrs: { transposeB: true },
-      message: /\[3, 4\] x \[3, 5\]ᵀ \(4 vs 5\)/,
-    },
-    {
-      shapes: [
-        [2, 3, 4],
-        [3, 4, 5],
-      ],
-      message: /\[2\] and \[3\] do not broadcast \(2 vs 3\)/,
-    },
-    { shapes: [[4], [4, 5]], message: /\[4\] x \[4, 5\]; both need at least two dimensions/ },
-  ],
-  variants: true,
-});
 
 const linear = row(ops.linear, {
-  reference: (inputs) => R.linear(floats(inputs, 0), floats(inputs, 1), inputs[2] ? floats(inputs, 2) : null),
+  reference: (inputs, attrs) => activate(affine(inputs), attrs),
+  magnitude: affine,
   cases: [
     { name: "odd", inputs: [normal([3, 5, 7], 1), normal([9, 7], 2), normal([9], 3)] },
     { name: "of fours", inputs: [normal([2, 10, 20], 4), normal([36, 20], 5), normal([36], 6)] },
@@ -108,6 +23,15 @@ const linear = row(ops.linear, {
       name: "130 rows",
       inputs: [normal([130, 4], 18), normal([8, 4], 19), normal([8], 20)],
     },
+    { name: "no inputs", inputs: [normal([3, 0], 21), normal([5, 0], 22), normal([5], 23)] },
+    {
+      name: "out odd, in of fours",
+      inputs: [normal([9, 8], 24), normal([37, 8], 25), normal([37], 26)],
+    },
+    ...activatedCases(affine, {
+      "of fours": [normal([2, 9, 8], 27), normal([36, 8], 28), normal([36], 29)],
+      odd: [normal([7, 5], 30), normal([9, 5], 31), null],
+    }),
   ],
   forward: terms(({ inputs }) => (floats(inputs, 0).shape.at(-1) ?? 1) + 1),
   backward: terms(130, 4),
@@ -115,6 +39,11 @@ const linear = row(ops.linear, {
     { shapes: [[3, 7], [9, 6], null], message: /x \[3, 7\] does not fit weight \[9, 6\] \[out, in\]/ },
     { shapes: [[3, 7], [9, 7], [7]], message: /bias \[7\] does not fit weight \[9, 7\]/ },
     { shapes: [[3, 7], [7], null], message: /weight \[7\]/ },
+    {
+      shapes: [[3, 7], [9, 7], null],
+      attrs: { activation: "swish" },
+      message: /activation "swish" is not one of relu, gelu, geluTanh, silu, tanh, sigmoid/,
+    },
   ],
   variants: true,
 });
