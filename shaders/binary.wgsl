@@ -2,14 +2,18 @@
 // `same`: both have y's shape. `suffix`: b is y's last dimensions, a has y's shape. `general`: any strides.
 // One thread per element (of four, in the first two). Reads 2, writes 1.
 // use: lib/vec4
+// use: lib/nan
+// use: lib/power
 // use: lib/grid
 struct Params { n: u32, n_b: u32, rank: u32, shape: array<vec4u, 2>, strides_a: array<vec4u, 2>, strides_b: array<vec4u, 2> }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<T>;
-@group(0) @binding(2) var<storage, read> b: array<T>;
-@group(0) @binding(3) var<storage, read_write> y: array<T>;
+@group(0) @binding(1) var<storage, read> a: array<E>;
+@group(0) @binding(2) var<storage, read> b: array<E>;
+@group(0) @binding(3) var<storage, read_write> y: array<E>;
 
-fn value(a: T, b: T) -> T { return a; }
+// The elements: floats, or four or one of i32 or u32.
+alias E = T;
+fn value(a: E, b: E) -> E { return a; }
 
 @compute @workgroup_size(64)
 fn same(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {

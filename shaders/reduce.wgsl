@@ -1,4 +1,4 @@
-// Sums. `rows`: x [rows, C] -> y [rows], a row at a time. `columns`: x [outer, R, inner] -> y [outer, S, inner],
+// Sums. `rows`: x [rows, C] -> y [rows, parts], each part adding up `block` columns. `columns`: x [outer, R, inner] -> y [outer, S, inner],
 // each of the S parts adding up `block` of the R rows; a second call adds the parts. Reads x once.
 // use: lib/vec4
 // use: lib/row_workgroup
@@ -9,20 +9,23 @@ struct Params { rows: u32, columns: u32, outer: u32, inner: u32, block: u32, par
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partial: array<T>;
 
-// Workgroup: one row. `columns` counts groups of WIDTH.
+// Workgroup: one part of a row; `rows` counts them. `columns` and `block` count groups of WIDTH.
 @compute @workgroup_size(LANES)
 fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = unfold(group, groups);
-  if (row >= params.rows) { return; }
+  let i = unfold(group, groups);
+  if (i >= params.rows) { return; }
+  let start = i / params.parts * params.columns;
+  let first = i % params.parts * params.block;
+  let last = min(first + params.block, params.columns);
   var sum = T(0.0);
-  for (var block = lane; block < params.columns; block += 32u * LANES) {
+  for (var block = first + lane; block < last; block += 32u * LANES) {
     var part = T(0.0);
-    let end = min(block + 32u * LANES, params.columns);
-    for (var c = block; c < end; c += LANES) { part += x[row * params.columns + c]; }
+    let end = min(block + 32u * LANES, last);
+    for (var c = block; c < end; c += LANES) { part += x[start + c]; }
     sum += part;
   }
   let total = row_sum(fold_sum(sum), lane);
-  if (lane == 0u) { y[row] = total; }
+  if (lane == 0u) { y[i] = total; }
 }
 
 // Thread: one column of one part. `inner` counts groups of WIDTH.

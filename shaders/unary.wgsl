@@ -1,8 +1,12 @@
-// y = value(x), and dx = dy · slope. The two expressions are specialised by each row of src/ops/unary.ts;
-// a and b are the op's numbers (the bounds of clamp, the factor of scale).
+// y = value(x), NaN where x is NaN, and dx = dy · slope. The two expressions are specialised by each row of
+// src/ops/unary.ts; a and b are the op's numbers (the bounds of clamp, the factor of scale).
 // x [n] -> y [n], in groups of four. One thread per group. Reads 1 (backward 2), writes 1.
 // use: lib/vec4
 // use: lib/math
+// use: lib/logarithm
+// use: lib/power
+// use: lib/trigonometry
+// use: lib/nan
 // use: lib/grid
 struct Params { n: u32, a: f32, b: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,7 +22,7 @@ fn slope(v: T) -> T { return v; }
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = unfold(group, groups) * 64u + lane;
-  if (i < params.n) { y[i] = value(x[i]); }
+  if (i < params.n) { y[i] = keep_nan(x[i], value(x[i])); }
 }
 
 @compute @workgroup_size(64)

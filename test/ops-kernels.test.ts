@@ -94,12 +94,32 @@ test("grids of more than 65,535 workgroups reach every element", async () => {
   assert.is(wrong, 0);
 });
 
-test("markDrawn marks the experts of a route and no other", async () => {
-  const route = gpu.from(Int32Array.of(3, 0, 3));
-  const drawn = gpu.from(new Uint32Array(5));
-  markDrawn(gpu, route, drawn);
-  route.release();
-  assert.equal([...(await taken(drawn))], [1, 0, 0, 1, 0]);
+test("markDrawn marks the slices of its routes, or all of some flags, and no other", async () => {
+  const routes = gpu.from(Int32Array.of(3, 0, 3, 9, 1));
+  const elsewhere = gpu.from(Int32Array.of(2));
+  const drawn = gpu.from(new Uint32Array(192));
+  const [first, second, third] = [drawn.view([5]), drawn.view([3], 64), drawn.view([4], 128)];
+  const views = [routes.view([3]), routes.view([1], 4)] as const;
+  const before = gpu.device.statistics().dispatches;
+  markDrawn(gpu, [
+    { drawn: first, route: views[0] },
+    { drawn: second, route: views[1] },
+    { drawn: third, route: null },
+  ]);
+  assert.is(gpu.device.statistics().dispatches - before, 1);
+  const flags = await gpu.read(drawn);
+  assert.equal([...flags.subarray(0, 6)], [1, 0, 0, 1, 0, 0]);
+  assert.equal([...flags.subarray(63, 68)], [0, 0, 1, 0, 0]);
+  assert.equal([...flags.subarray(127, 133)], [0, 1, 1, 1, 1, 0]);
+  markDrawn(gpu, [
+    { drawn: second, route: elsewhere },
+    ...new Array(61).fill({ drawn: first, route: views[1] }),
+  ]);
+  assert.is(gpu.device.statistics().dispatches - before, 4);
+  for (const view of [first, second, third, ...views, routes, elsewhere]) view.release();
+  const after = await taken(drawn);
+  assert.equal([...after.subarray(0, 6)], [1, 1, 0, 1, 0, 0]);
+  assert.equal([...after.subarray(63, 68)], [0, 0, 1, 1, 0]);
 });
 
 for (const [name, device] of Object.entries(await bothKernels())) {

@@ -141,7 +141,7 @@ const ops: Readonly<Record<string, Op>> = {
   abs: unary(R.abs),
   recip: unary(R.recip),
   erf: unary(R.erf),
-  pow3: unary((x) => R.pow(x, 3)),
+  pow3: unary((x) => R.powNumber(x, 3)),
   clamp: (inputs, { min = -Infinity, max = Infinity }) => R.clamp(float(inputs, "x"), { min, max }),
   sum: reduction(R.sum),
   mean: reduction(R.mean),

@@ -1,5 +1,7 @@
 // One element at a time: for rows whose length is not a multiple of four. See lib/vec4.
 alias T = f32;
+alias Bits = u32;
+alias Whole = i32;
 const WIDTH: u32 = 1u;
 
 fn fold_sum(v: f32) -> f32 { return v; }

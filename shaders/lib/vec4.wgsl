@@ -1,5 +1,7 @@
 // Four elements at a time. lib/scalar has the same names for one.
 alias T = vec4f;
+alias Bits = vec4u;
+alias Whole = vec4i;
 const WIDTH: u32 = 4u;
 
 fn fold_sum(v: vec4f) -> f32 { return (v.x + v.y) + (v.z + v.w); }

@@ -11,11 +11,22 @@ export class Storage {
   readonly bytes: number;
   readonly chunkBytes: number;
   readonly chunks: readonly PoolBuffer[];
+  /** Later storages have higher numbers. */
+  readonly serial: number;
   #references = 1;
+  #changes = 0;
+
+  static #next = 0;
+
+  /** The number of the next storage. */
+  static get nextSerial(): number {
+    return Storage.#next;
+  }
 
   constructor(device: Device, bytes: number, chunkBytes: number) {
     this.device = device;
     this.bytes = bytes;
+    this.serial = Storage.#next++;
     this.chunkBytes = chunkBytes;
     const chunks: PoolBuffer[] = [];
     try {
@@ -31,6 +42,18 @@ export class Storage {
 
   get references(): number {
     return this.#references;
+  }
+
+  /** A number that rises with whatever is recorded to write here: equal numbers mean equal contents. */
+  get version(): number {
+    let version = this.#changes;
+    for (const chunk of this.chunks) version += chunk.version;
+    return version;
+  }
+
+  /** Counts a change that is no write: a tensor looks at other memory from now on. */
+  outdate(): void {
+    this.#changes++;
   }
 
   retain(): void {

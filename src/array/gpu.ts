@@ -19,6 +19,12 @@ export interface GpuOptions {
   readonly maxBindingBytes?: number;
 }
 
+/** Places that are kept ready for the gradients of an op's inputs: those of parameters, in an optimiser's arena. */
+export interface GradientPlaces {
+  /** The place of input `i`'s gradient where it holds nothing yet, else null. From now on it counts as written. */
+  takePlace(i: number): GpuArray | null;
+}
+
 /**
  * What an op is handed: it makes arrays and runs kernels on one device.
  *
@@ -32,6 +38,7 @@ export class Gpu {
   /** Largest binding, in bytes: a multiple of the device's alignment. */
   readonly maxBindingBytes: number;
   #scope: GpuArray[] | null = null;
+  #places: GradientPlaces | null = null;
   #dummy: GpuArray | null = null;
   /** Of ever greater length. The shorter ones stay: captured steps may use them. */
   readonly #ones: GpuArray[] = [];
@@ -60,6 +67,20 @@ export class Gpu {
         throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
     }
     return this.#own(this.#allocate(shape, dtype, rowLength));
+  }
+
+  /**
+   * An array with undefined contents for the gradient of an op's input `i`, which backward then returns; it must
+   * write every element. Where the input is a parameter without a gradient so far, this is the gradient's place
+   * itself, so that nothing has to be added to it afterwards; else it is a new array.
+   */
+  emptyFor(i: number, shape: Shape): GpuArray {
+    const place = this.#places?.takePlace(i);
+    if (!place) return this.empty(shape);
+    if (place.size !== sizeOf(shape)) {
+      throw new ShapeError(`array: a gradient ${showShape(shape)} for an input ${showShape(place.shape)}`);
+    }
+    return this.view(place, shape);
   }
 
   like(array: GpuArray): GpuArray {
@@ -151,21 +172,24 @@ export class Gpu {
     this.device.run(kernel, bindings, params, grid);
   }
 
-  /** Runs `body`; arrays that it makes and does not retain are freed at its end. */
-  scope<T>(body: () => T, keep: (result: T) => Iterable<GpuArray>): T {
+  /** Runs `body`; arrays that it makes and does not retain are freed at its end. `places`: see emptyFor. */
+  scope<T>(body: () => T, keep: (result: T) => readonly GpuArray[], places: GradientPlaces | null = null): T {
     const outer = this.#scope;
+    const outerPlaces = this.#places;
     const made: GpuArray[] = [];
     this.#scope = made;
+    this.#places = places;
     try {
       const result = body();
-      const kept = new Set(keep(result));
-      for (const array of made) if (!kept.has(array)) array.release();
+      const kept = keep(result);
+      for (const array of made) if (!kept.includes(array)) array.release();
       return result;
     } catch (error) {
       for (const array of made) array.release();
       throw error;
     } finally {
       this.#scope = outer;
+      this.#places = outerPlaces;
     }
   }
 

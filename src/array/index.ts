@@ -9,15 +9,9 @@ export {
   isHalf,
   type TypedArray,
 } from "./dtype.ts";
-export { Gpu, type GpuOptions, openGpu } from "./gpu.ts";
+export { Gpu, type GpuOptions, type GradientPlaces, openGpu } from "./gpu.ts";
 export { GpuArray, Storage } from "./gpu-array.ts";
-export {
-  bfloat16ToFloat32,
-  float32ToBfloat16,
-  float32ToHalf,
-  halfToFloat32,
-  roundToHalf,
-} from "./half.ts";
+export { bfloat16ToFloat32, float32ToBfloat16, float32ToHalf, halfToFloat32, roundToHalf } from "./half.ts";
 export {
   broadcastShapes,
   broadcastStrides,

@@ -37,6 +37,11 @@ export function autocast<T>(dtype: HalfType | null, fn: () => T): T {
   }
 }
 
+/** The type that autocast() asks for just now; null: none. */
+export function currentAutocast(): HalfType | null {
+  return current?.dtype ?? null;
+}
+
 /** The inputs of an op as autocast() wants them; the given ones outside of any. */
 export function autocastInputs<T extends Castable>(
   op: AnyOp,

@@ -11,14 +11,32 @@ export const sub = (a: Tensor, b: Tensor | number): Tensor => a.sub(b);
 export const mul = (a: Tensor, b: Tensor | number): Tensor => a.mul(b);
 export const div = (a: Tensor, b: Tensor | number): Tensor => a.div(b);
 export const neg = (x: Tensor): Tensor => x.neg();
-export const abs = (x: Tensor): Tensor => apply(ops.abs, [x], {});
-export const exp = (x: Tensor): Tensor => apply(ops.exp, [x], {});
-export const log = (x: Tensor): Tensor => apply(ops.log, [x], {});
-export const sqrt = (x: Tensor): Tensor => apply(ops.sqrt, [x], {});
+export const pow = (x: Tensor, exponent: Tensor | number): Tensor => x.pow(exponent);
+export const abs = (x: Tensor): Tensor => x.abs();
+export const sign = (x: Tensor): Tensor => apply(ops.sign, [x], {});
+export const exp = (x: Tensor): Tensor => x.exp();
+export const exp2 = (x: Tensor): Tensor => apply(ops.exp2, [x], {});
+export const expm1 = (x: Tensor): Tensor => apply(ops.expm1, [x], {});
+export const log = (x: Tensor): Tensor => x.log();
+export const log2 = (x: Tensor): Tensor => apply(ops.log2, [x], {});
+export const log1p = (x: Tensor): Tensor => apply(ops.log1p, [x], {});
+export const sin = (x: Tensor): Tensor => apply(ops.sin, [x], {});
+export const cos = (x: Tensor): Tensor => apply(ops.cos, [x], {});
+export const floor = (x: Tensor): Tensor => apply(ops.floor, [x], {});
+export const ceil = (x: Tensor): Tensor => apply(ops.ceil, [x], {});
+export const round = (x: Tensor): Tensor => apply(ops.round, [x], {});
+export const trunc = (x: Tensor): Tensor => apply(ops.trunc, [x], {});
+export const sqrt = (x: Tensor): Tensor => x.sqrt();
+/** √x with a gradient of 0 at 0. */
+export const flatSqrt = (x: Tensor): Tensor => apply(ops.flatSqrt, [x], {});
 export const rsqrt = (x: Tensor): Tensor => apply(ops.rsqrt, [x], {});
 export const square = (x: Tensor): Tensor => apply(ops.square, [x], {});
 export const reciprocal = (x: Tensor): Tensor => apply(ops.reciprocal, [x], {});
 export const relu = (x: Tensor): Tensor => apply(ops.relu, [x], {});
+/** x, and `slope` x below 0. */
+export const leakyRelu = (x: Tensor, slope = 0.01): Tensor => apply(ops.leakyRelu, [x], { a: slope });
+/** x, and `alpha` (exp(x) - 1) below 0. */
+export const elu = (x: Tensor, alpha = 1): Tensor => apply(ops.elu, [x], { a: alpha });
 export const gelu = (x: Tensor): Tensor => apply(ops.gelu, [x], {});
 export const geluTanh = (x: Tensor): Tensor => apply(ops.geluTanh, [x], {});
 export const silu = (x: Tensor): Tensor => apply(ops.silu, [x], {});

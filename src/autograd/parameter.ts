@@ -7,9 +7,10 @@ import {
   showShape,
   type TypedArray,
 } from "../array/index.ts";
-import { GpuError } from "../gpu/index.ts";
-import { accumulate, castArray } from "../ops/index.ts";
+import { GpuError, ShapeError } from "../gpu/index.ts";
+import { accumulate, castArray, copyInto, fill } from "../ops/index.ts";
 import { untrack } from "./scope.ts";
+import { isSameMemory } from "./tape.ts";
 import { Tensor } from "./tensor.ts";
 
 export interface ParameterOptions {
@@ -25,9 +26,10 @@ export interface ParameterOptions {
 export class Parameter extends Tensor {
   readonly slices: number;
   readonly decay: boolean;
-  /** u32 [slices] in an optimiser's arena: which slices this step has used. Null: all, always. */
-  drawn: GpuArray | null = null;
-  #slot: GpuArray | null = null;
+  #drawn: GpuArray | null = null;
+  #place: GpuArray | null = null;
+  /** The epoch in which the place holds zeros, so that a gradient may be written there and need not be added. */
+  #zeroEpoch: number | null = null;
 
   constructor(gpu: Gpu, array: GpuArray, { slices = 1, decay }: ParameterOptions = {}) {
     super(gpu, array, null, true);
@@ -36,28 +38,16 @@ export class Parameter extends Tensor {
     this.decay = decay ?? array.shape.length - (slices > 1 ? 1 : 0) > 1;
   }
 
-  /** Moves values and gradient into views of an optimiser's arenas, which the parameter then owns. */
-  moveTo(values: GpuArray, gradient: GpuArray): void {
-    this.replaceArray(values);
-    this.#slot = gradient;
-    this.grad = new Tensor(this.gpu, gradient);
-  }
-
   /** Stores the values in another floating type. For frozen parameters: an optimiser's are f32. */
   convert(dtype: HalfType | "f32"): void {
     if (dtype === this.dtype) return;
-    if (this.#slot)
+    if (this.#place)
       throw new GpuError(`parameter ${showShape(this.shape)}: it lies in an optimiser's arena, which is f32`);
     const converted = this.gpu.scope(
       () => castArray(this.gpu, this.array, dtype),
       (made) => [made],
     );
     this.replaceArray(converted);
-  }
-
-  override receive(dy: GpuArray): void {
-    if (this.#slot) accumulate(this.gpu, this.#slot, dy);
-    else super.receive(dy);
   }
 
   /** A parameter holding a copy of `data`. `dtype` f16 or bf16: for frozen weights, which then take half the memory. */
@@ -68,5 +58,86 @@ export class Parameter extends Tensor {
     { dtype, ...options }: ParameterOptions & { readonly dtype?: DType } = {},
   ): Parameter {
     return new Parameter(gpu, gpu.from(data, shape, dtype), options);
+  }
+
+  override get drawn(): GpuArray | null {
+    return this.#drawn;
+  }
+
+  /**
+   * Moves values and gradient into views of an optimiser's arenas, which the parameter then owns. `drawn`: u32
+   * [slices], which slices gradients have reached since they were zeroed; null: all, always.
+   */
+  moveTo(values: GpuArray, gradient: GpuArray, drawn: GpuArray | null = null): void {
+    this.replaceArray(values);
+    super.grad = new Tensor(this.gpu, gradient).markDerived();
+    this.#place = gradient;
+    this.#zeroEpoch = null;
+    this.#drawn?.release();
+    this.#drawn = drawn;
+  }
+
+  /** Says that all of an arena's gradients were set to zero just now. */
+  gradientsZeroed(gradients: GpuArray): void {
+    if (this.#place?.storage === gradients.storage) this.#zeroEpoch = this.gpu.device.captures.epoch;
+  }
+
+  /**
+   * The gradient collected so far; null before the first backward, zeros in an arena. What is set in an arena is
+   * copied there (and then freed); null there is zeros.
+   */
+  override get grad(): Tensor | null {
+    this.#zeroEpoch = null; // Whoever holds it may write to it.
+    return super.grad;
+  }
+
+  override set grad(gradient: Tensor | null) {
+    const place = this.#place;
+    if (!place) super.grad = gradient;
+    else if (gradient !== super.grad) this.#setPlace(place, gradient);
+  }
+
+  override takePlace(): GpuArray | null {
+    // A captured step would write to the place in each replay, whether it holds zeros then or not.
+    if (this.#zeroEpoch !== this.gpu.device.captures.epoch || this.hooks) return null;
+    this.#zeroEpoch = null;
+    return this.#place;
+  }
+
+  override receive(dy: GpuArray): void {
+    const place = this.#place;
+    if (!place) {
+      super.receive(dy);
+    } else if (!isSameMemory(place, dy)) {
+      // Else the op has written it there.
+      this.#zeroEpoch = null;
+      accumulate(this.gpu, place, dy);
+    }
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.#drawn?.release();
+    this.#drawn = this.#place = null;
+  }
+
+  #setPlace(place: GpuArray, gradient: Tensor | null): void {
+    if (!gradient) {
+      fill(this.gpu, place);
+      this.#zeroEpoch = this.gpu.device.captures.epoch;
+      return;
+    }
+    if (!place.hasShape(gradient.shape)) {
+      throw new ShapeError(
+        `parameter: a gradient ${showShape(gradient.shape)} for ${showShape(place.shape)}`,
+      );
+    }
+    this.gpu.scope(
+      () => copyInto(this.gpu, gradient.array, place),
+      () => [],
+    );
+    this.#zeroEpoch = null;
+    if (this.#drawn) fill(this.gpu, this.#drawn, 1);
+    gradient.dispose();
   }
 }

@@ -1,3 +1,7 @@
+import type { Gpu, GpuArray } from "../array/index.ts";
+import type { AnyOp, Saved } from "../ops/index.ts";
+import type { Edge } from "./tape.ts";
+
 /** Marks tensors, so that this file need not know their class. */
 export const TENSOR = Symbol("tensor");
 
@@ -15,21 +19,60 @@ interface Scope {
 
 /** The innermost tidy(), or null outside of any. */
 let current: Scope | null = null;
-let gradientsOff = 0;
+
+/** A tensor as ops and the tape see it. */
+export interface Source {
+  readonly gpu: Gpu;
+  readonly array: GpuArray;
+  /** What its gradient flows to; null: it needs none. */
+  readonly edge: Edge | null;
+  /** Whether it was computed from gradients, and so has no history. */
+  readonly isDerived: boolean;
+}
+
+/** An op that has run without leaving a node. */
+export interface OpNote {
+  readonly op: AnyOp;
+  readonly inputs: readonly (Source | null)[];
+  readonly saved: Saved;
+  /** Whether it would have left one, had an input needed a gradient. */
+  readonly hasGradient: boolean;
+}
+
+/** Is told of each op that runs, where no graph is kept. */
+export interface Observer {
+  note(run: OpNote): void;
+}
+
+/** What ops leave behind: nodes of a graph, nothing, or a note with an observer. */
+export type Recording = "graph" | "nothing" | Observer;
+
+let recording: Recording = "graph";
+
+/** What ops leave behind just now. */
+export function currentRecording(): Recording {
+  return recording;
+}
 
 /** Whether ops are recorded for backward just now. */
 export function isRecording(): boolean {
-  return gradientsOff === 0;
+  return recording === "graph";
+}
+
+/** Runs `fn` with ops leaving behind what is said. */
+export function withRecording<T>(name: string, mode: Recording, fn: () => T): T {
+  const outer = recording;
+  recording = mode;
+  try {
+    return synchronous(name, fn());
+  } finally {
+    recording = outer;
+  }
 }
 
 /** Runs `fn` without recording anything for backward. */
 export function noGrad<T>(fn: () => T): T {
-  gradientsOff++;
-  try {
-    return synchronous("noGrad", fn());
-  } finally {
-    gradientsOff--;
-  }
+  return withRecording("noGrad", "nothing", fn);
 }
 
 /**

@@ -1,49 +1,118 @@
-import { type DType, type Gpu, GpuArray, isHalf, showShape } from "../array/index.ts";
+import {
+  type DType,
+  type Gpu,
+  GpuArray,
+  type GradientPlaces,
+  isHalf,
+  type Shape,
+  showShape,
+} from "../array/index.ts";
 import { GpuError } from "../gpu/index.ts";
-import { type AnyOp, accumulate, castArray, copyInto, runBackward as runOp } from "../ops/index.ts";
+import {
+  type AnyOp,
+  accumulate,
+  castArray,
+  copyOf,
+  type Needs,
+  runBackward as runOp,
+  type Saved,
+} from "../ops/index.ts";
+
+/** Sees a complete gradient; what it returns, a reference of its own, takes the gradient's place. */
+export type GradientHook = (gradient: GpuArray) => GpuArray | null;
 
 /** Where a gradient ends: a tensor that asked for one. */
 export interface GradientSink {
+  readonly shape: Shape;
   readonly dtype: DType;
+  readonly hooks: readonly GradientHook[] | null;
+  /** u32 flags of an optimiser, one for each slice: which ones a gradient has reached. */
+  readonly drawn: GpuArray | null;
+  /** See GradientPlaces. */
+  takePlace(): GpuArray | null;
   /** Adds to the sink's gradient, of its element type. The array stays the caller's. */
   receive(dy: GpuArray): void;
 }
 
-/** One recorded op: how to turn the gradient of its output into those of its inputs. */
-export class Node {
+/** What a gradient flows to. */
+export type Edge = Node | GradientSink;
+
+/** A part of the graph that a node makes anew in backward. */
+export interface InnerGraph {
+  /** Number of the first node of the part. */
+  readonly first: number;
+  /** Number of the node that makes it: all nodes outside that it leads to are older. */
+  readonly before: number;
+  /** Where the node itself takes gradients from. */
+  readonly sinks: readonly GradientSink[];
+}
+
+/** The backward pass as one node sees it. */
+export interface Pass {
+  readonly retainGraph: boolean;
+  /** Whether parameters' gradients go to their places: not where only chosen gradients are wanted. */
+  readonly usesPlaces: boolean;
+  /** Which inputs of the node get a gradient in this pass. */
+  needsOf(node: Node): Needs;
+  /** Hands on the gradient of one input. `touched`: see Op; none: all slices. */
+  deliver(node: Node, input: number, dx: GpuArray, touched: readonly GpuArray[]): void;
+  /**
+   * Goes back through an inner graph from `root` on. Gradients of its sinks come back, references of the caller's; all
+   * others go where the pass sends them.
+   */
+  runInner(root: Edge, dy: GpuArray, inner: InnerGraph): ReadonlyMap<GradientSink, GpuArray>;
+}
+
+const NONE: GpuArray[] = [];
+
+/** One step of the graph: how the gradient of its output turns into those of its inputs. */
+export abstract class Node {
   readonly gpu: Gpu;
-  readonly op: AnyOp;
-  readonly attrs: unknown;
+  readonly name: string;
   /** Element type of the output, and so of its gradient. */
   readonly dtype: DType;
-  readonly needs: readonly boolean[] & { readonly any: boolean };
+  readonly needs: Needs;
   /** For each input that needs a gradient, what takes it. */
-  readonly targets: readonly (Node | GradientSink | null)[];
-  /** Later ops have higher numbers: descending order is a reverse topological order. */
+  readonly targets: readonly (Edge | null)[];
+  /** Later nodes have higher numbers: descending order is a reverse topological order. */
   readonly sequence: number;
-  #saved: Readonly<Record<string, unknown>> | null;
-  #references = 1;
+  /** Called with the complete gradient of the output, in this order. */
+  hooks: readonly GradientHook[] | null = null;
   gradient: GpuArray | null = null;
+  /** Slices that the gradient reaches, in views of the node's own; none: all of them. */
+  #touched: GpuArray[] = NONE;
+  #saved: Saved | null;
+  /** Versions of the saved arrays when they were saved, in their order. */
+  readonly #versions: number[] = [];
+  #references = 1;
 
   static #next = 0;
 
+  /** The number of the next node. */
+  static get nextSequence(): number {
+    return Node.#next;
+  }
+
+  /** Takes over the arrays in `saved`. */
   constructor(
     gpu: Gpu,
-    op: AnyOp,
-    attrs: unknown,
+    name: string,
     dtype: DType,
-    needs: Node["needs"],
-    targets: Node["targets"],
-    saved: Readonly<Record<string, unknown>>,
+    needs: Needs,
+    targets: readonly (Edge | null)[],
+    saved: Saved,
   ) {
     this.gpu = gpu;
-    this.op = op;
-    this.attrs = attrs;
+    this.name = name;
     this.dtype = dtype;
     this.needs = needs;
     this.targets = targets;
     this.sequence = Node.#next++;
     this.#saved = saved;
+    for (const key in saved) {
+      const value = saved[key];
+      if (value instanceof GpuArray) this.#versions.push(value.storage.version);
+    }
     for (const target of targets) if (target instanceof Node) target.retain();
   }
 
@@ -57,58 +126,166 @@ export class Node {
     const queue: Node[] = [this];
     for (let node = queue.pop(); node; node = queue.pop()) {
       if (--node.#references > 0) continue;
-      node.#freeSaved();
+      node.free();
       for (const target of node.targets) if (target instanceof Node) queue.push(target);
     }
   }
 
-  /** Gradients of the inputs from the collected gradient of the output; then frees what was saved. */
-  propagate(): void {
-    const { gpu, op, gradient } = this;
-    if (!gradient) {
-      this.#freeSaved();
-      return;
-    }
-    const saved = this.#saved;
-    if (!saved) {
-      throw new GpuError(`backward: the graph of "${op.name}" was already used; run the forward pass again`);
-    }
-    if (!op.backward) throw new GpuError(`backward: "${op.name}" has no derivative`);
-    gpu.scope(
-      () => {
-        const gradients = runOp(gpu, op, gradient, saved, this.attrs, this.needs);
-        this.targets.forEach((target, i) => {
-          const dx = gradients[i];
-          if (!target) return;
-          if (!dx) throw new GpuError(`backward: "${op.name}" gave no gradient for input ${i}`);
-          const typed = castArray(gpu, dx, target.dtype);
-          if (target instanceof Node) target.collect(typed);
-          else target.receive(typed);
-        });
-      },
-      () => [],
-    );
-    gradient.release();
-    this.gradient = null;
-    this.#freeSaved();
-  }
+  /** Turns the collected gradient of the output into those of the inputs, and hands them on. */
+  abstract propagate(pass: Pass, gradient: GpuArray): void;
 
   /** Adds to the gradient of this node's output. */
-  collect(dx: GpuArray): void {
+  collect(dx: GpuArray, touched: readonly GpuArray[] = NONE): void {
+    if (touched.length === 0) this.#dropTouched();
+    else if (!this.gradient || this.#touched.length > 0)
+      this.#touched = [...this.#touched, ...touched.map(ownView)];
     this.gradient = addGradient(this.gpu, this.gradient, dx);
   }
 
-  #freeSaved(): void {
+  get touched(): readonly GpuArray[] {
+    return this.#touched;
+  }
+
+  runHooks(): void {
+    if (this.gradient && this.hooks) this.gradient = hooked(this.hooks, this.gradient);
+  }
+
+  dropGradient(): void {
+    this.gradient?.release();
+    this.gradient = null;
+    this.#dropTouched();
+  }
+
+  /** Gives what backward needs back to the pool. */
+  free(): void {
     if (!this.#saved) return;
     for (const value of Object.values(this.#saved)) if (value instanceof GpuArray) value.release();
     this.#saved = null;
   }
+
+  #dropTouched(): void {
+    if (this.#touched.length === 0) return;
+    for (const route of this.#touched) route.release();
+    this.#touched = NONE;
+  }
+
+  /** What the forward pass saved, as it was then; throws where it is gone, or was written to since. */
+  protected saved(): Saved {
+    const saved = this.#saved;
+    if (!saved) {
+      throw new GpuError(
+        `backward: the graph of "${this.name}" was already used; run the forward pass again, or pass retainGraph: true the first time`,
+      );
+    }
+    let i = 0;
+    for (const key in saved) {
+      const value = saved[key];
+      if (value instanceof GpuArray && value.storage.version !== this.#versions[i++]) {
+        throw new GpuError(
+          `backward: "${this.name}" saved ${key} ${showShape(value.shape)}, which was overwritten after the forward pass; go backward first, run the forward pass again, or let one of the two use a copy`,
+        );
+      }
+    }
+    return saved;
+  }
+}
+
+/** One recorded op. */
+export class OpNode extends Node implements GradientPlaces {
+  readonly #op: AnyOp;
+  readonly #attrs: unknown;
+  /** Places that the op has asked for, by input. */
+  #taken: (GpuArray | undefined)[] | null = null;
+
+  constructor(
+    gpu: Gpu,
+    op: AnyOp,
+    attrs: unknown,
+    dtype: DType,
+    needs: Needs,
+    targets: readonly (Edge | null)[],
+    saved: Saved,
+  ) {
+    super(gpu, op.name, dtype, needs, targets, saved);
+    this.#op = op;
+    this.#attrs = attrs;
+  }
+
+  propagate(pass: Pass, gradient: GpuArray): void {
+    const { gpu } = this;
+    const op = this.#op;
+    const saved = this.saved();
+    const needs = pass.needsOf(this);
+    gpu.scope(
+      () => {
+        const gradients = runOp(gpu, op, gradient, saved, this.#attrs, needs);
+        for (let i = 0; i < this.targets.length; i++) {
+          if (!needs[i]) continue;
+          const dx = this.#checked(gradients[i], i);
+          const touched = op.touched?.(saved, i);
+          pass.deliver(this, i, dx, touched ? [touched] : op.keepsSlices ? this.touched : NONE);
+        }
+      },
+      () => [],
+      pass.usesPlaces ? this : null,
+    );
+    this.#taken = null;
+    if (!pass.retainGraph) this.free();
+  }
+
+  takePlace(i: number): GpuArray | null {
+    const target = this.targets[i];
+    if (!target || target instanceof Node) return null;
+    const place = target.takePlace();
+    if (!place) return null;
+    this.#taken ??= [];
+    this.#taken[i] = place;
+    return place;
+  }
+
+  #checked(dx: GpuArray | null | undefined, i: number): GpuArray {
+    if (!dx) throw new GpuError(`backward: "${this.name}" gave no gradient for input ${i}`);
+    const place = this.#taken?.[i];
+    if (place && !isSameMemory(place, dx)) {
+      throw new GpuError(
+        `backward: "${this.name}" took the place of the gradient of input ${i}, and gave another array`,
+      );
+    }
+    return dx;
+  }
+}
+
+/** A reference of one's own to the same elements. */
+export function ownView(array: GpuArray): GpuArray {
+  return array.view(array.shape, array.offset, array.strides);
+}
+
+/** Whether two arrays begin at the same element of the same memory. */
+export function isSameMemory(a: GpuArray, b: GpuArray): boolean {
+  return a.storage === b.storage && a.offset === b.offset;
+}
+
+/** Runs hooks one after the other. Takes over the reference of `gradient`; the result is the caller's. */
+export function hooked(hooks: readonly GradientHook[], gradient: GpuArray): GpuArray {
+  let result = gradient;
+  try {
+    for (const hook of hooks) {
+      const replacement = hook(result);
+      if (!replacement) continue;
+      result.release();
+      result = replacement;
+    }
+  } catch (error) {
+    result.release();
+    throw error;
+  }
+  return result;
 }
 
 /** The sum of two gradients; the first one is the collector's own and is written to where nothing else sees it. */
 export function addGradient(gpu: Gpu, total: GpuArray | null, dx: GpuArray): GpuArray {
   // A view of its own: the op's scope frees what the op made.
-  if (!total) return dx.view(dx.shape, dx.offset, dx.strides);
+  if (!total) return ownView(dx);
   if (!total.hasShape(dx.shape)) {
     throw new GpuError(
       `backward: gradients of shapes ${showShape(total.shape)} and ${showShape(dx.shape)} meet`,
@@ -146,38 +323,25 @@ export function ownGradient(gpu: Gpu, dx: GpuArray): GpuArray {
   return dx.isBindable && gpu.isUnshared(dx) ? dx.view(dx.shape, dx.offset) : unscopedCopy(gpu, dx);
 }
 
-function unscopedCopy(gpu: Gpu, array: GpuArray): GpuArray {
+/** Lets `use` have a gradient as if an op had just made it; the reference is given back. */
+export function handOver<T>(gpu: Gpu, gradient: GpuArray, use: (dx: GpuArray) => T): T {
   return gpu.scope(
     () => {
-      const copy = gpu.empty(array.shape, array.dtype);
-      copyInto(gpu, array, copy);
-      // A second view outlives both this scope and the op's.
-      return copy.view(copy.shape);
+      const dx = gpu.view(gradient, gradient.shape, gradient.offset, gradient.strides);
+      gradient.release();
+      return use(dx);
     },
     () => [],
   );
 }
 
-/** Runs the graph backward from `root`, whose output gets the gradient `dy`. Frees the graph. */
-export function runBackward(root: Node, dy: GpuArray): void {
-  root.collect(dy);
-  const seen = new Set<Node>([root]);
-  const stack = [root];
-  for (let node = stack.pop(); node; node = stack.pop()) {
-    for (const target of node.targets) {
-      if (target instanceof Node && !seen.has(target)) {
-        seen.add(target);
-        stack.push(target);
-      }
-    }
-  }
-  const order = [...seen].sort((a, b) => b.sequence - a.sequence);
-  try {
-    for (const node of order) node.propagate();
-  } finally {
-    for (const node of order) {
-      node.gradient?.release();
-      node.gradient = null;
-    }
-  }
+function unscopedCopy(gpu: Gpu, array: GpuArray): GpuArray {
+  return gpu.scope(
+    () => {
+      const copy = copyOf(gpu, array);
+      // A second view outlives both this scope and the op's.
+      return copy.view(copy.shape);
+    },
+    () => [],
+  );
 }

@@ -1,9 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import {
   type DType,
-  dtypeOf,
   type Gpu,
-  GpuArray,
+  type GpuArray,
   isFloating,
   isHalf,
   normaliseAxis,
@@ -14,20 +13,36 @@ import {
 import { GpuError, ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
 import { autocastInputs } from "./autocast.ts";
-import { isRecording, TENSOR, tidy, track, untrack } from "./scope.ts";
-import { addGradient, type GradientSink, Node, ownGradient, runBackward } from "./tape.ts";
+import { goBack } from "./pass.ts";
+import { runOp } from "./record.ts";
+import { currentRecording, noGrad, type Source, synchronous, TENSOR, tidy, track, untrack } from "./scope.ts";
+import {
+  addGradient,
+  type Edge,
+  type GradientHook,
+  type GradientSink,
+  type Node,
+  ownGradient,
+} from "./tape.ts";
+
+export interface BackwardOptions {
+  /** Keeps what the forward pass saved, for another backward; dispose() gives it back. Default: false. */
+  readonly retainGraph?: boolean;
+}
 
 /**
  * An array on a device, and how it was computed. Ops are synchronous and only record; `data()` and `item()`
  * are the only waits.
  */
-export class Tensor implements GradientSink {
+export class Tensor implements GradientSink, Source {
   readonly [TENSOR] = true;
   readonly gpu: Gpu;
   #array: GpuArray;
   #node: Node | null;
   #requiresGrad: boolean;
   #gradient: Tensor | null = null;
+  #hooks: readonly GradientHook[] | null = null;
+  #isDerived = false;
 
   /** Takes over one reference of `array` (and of `node`). */
   constructor(gpu: Gpu, array: GpuArray, node: Node | null = null, requiresGrad = false) {
@@ -63,6 +78,29 @@ export class Tensor implements GradientSink {
     return this.#requiresGrad || this.#node !== null;
   }
 
+  /** What takes the gradient of this tensor: its node, or the tensor itself. */
+  get edge(): Edge | null {
+    return this.#node ?? (this.#requiresGrad ? this : null);
+  }
+
+  get hooks(): readonly GradientHook[] | null {
+    return this.#hooks;
+  }
+
+  get drawn(): GpuArray | null {
+    return null;
+  }
+
+  /** Whether this is a gradient, or was computed from some: without a history, whatever x was. */
+  get isDerived(): boolean {
+    return this.#isDerived;
+  }
+
+  markDerived(): this {
+    this.#isDerived = true;
+    return this;
+  }
+
   get requiresGrad(): boolean {
     return this.#requiresGrad;
   }
@@ -95,11 +133,18 @@ export class Tensor implements GradientSink {
         `tensor: ${showShape(array.shape)} cannot take the place of ${showShape(this.shape)}`,
       );
     }
+    // What a graph saved of the old array is not what this tensor holds any more.
+    this.#array.storage.outdate();
     this.#array.release();
     this.#array = array;
   }
 
+  takePlace(): GpuArray | null {
+    return null;
+  }
+
   receive(dy: GpuArray): void {
+    if (!this.#array.alive) return; // Freed since the forward pass: nobody can look at it.
     if (this.#gradient) {
       const own = this.#gradient.array;
       // Held by this tensor alone: written to in place. Else addGradient() sees the second view, and copies.
@@ -109,38 +154,59 @@ export class Tensor implements GradientSink {
         this.#gradient.replaceArray(addGradient(this.gpu, own.view(own.shape, own.offset, own.strides), dy));
       return;
     }
-    const gradient = new Tensor(this.gpu, ownGradient(this.gpu, dy));
+    const gradient = new Tensor(this.gpu, ownGradient(this.gpu, dy)).markDerived();
     untrack(gradient);
     this.#gradient = gradient;
   }
 
   /**
    * Gradients of this scalar (or of Σ this · dy) with respect to everything it was computed from that requires
-   * one; they add to what is there. Frees the graph: first derivatives only, once.
+   * one; they add to what is there. Frees the graph, unless it is to be retained for a second backward. First
+   * derivatives only. `grad()` gives those of chosen tensors instead.
    */
-  backward(dy?: Tensor): void {
-    if (!this.#node)
-      throw new GpuError("backward: the tensor was not computed from anything that requires a gradient");
-    if (!dy && this.size !== 1) {
-      throw new ShapeError(
-        `backward: the tensor is ${showShape(this.shape)}; pass a gradient of that shape, or reduce it to a scalar`,
+  backward(dy?: Tensor, { retainGraph = false }: BackwardOptions = {}): void {
+    goBack("backward", this, dy, { wanted: null, retainGraph }, (pass) => pass.finish());
+  }
+
+  /**
+   * Calls `fn` with the gradient of this tensor, in each backward pass as soon as the gradient is complete: once all
+   * ways from the loss are added up, before it adds to what is in `grad` or goes on to earlier ops. What `fn` returns, a
+   * tensor of the same shape, takes its place. Runs under noGrad and in a tidy of its own; keep() what is to live
+   * on. Several functions run in the order they came. A captured step calls them while it is recorded, and not in
+   * its replays. Returns a function that takes `fn` out again.
+   *
+   *     const stop = h.onGrad((gradient) => gradient.mul(0.5));
+   *     loss.backward(); // h and what it was computed from get half the gradient
+   *     stop();
+   */
+  // biome-ignore lint/suspicious/noConfusingVoidType: a function that only looks returns nothing
+  onGrad(fn: (gradient: Tensor) => Tensor | null | undefined | void): () => void {
+    // The first run of a checkpoint: the second one, in backward, has gradients.
+    if (typeof currentRecording() === "object") return () => {};
+    const node = this.#node;
+    if (!node && !this.#requiresGrad) {
+      throw new GpuError(
+        `onGrad: ${showShape(this.shape)} needs no gradient, so that nothing would be called; set requiresGrad first`,
       );
     }
-    if (dy && !this.#array.hasShape(dy.shape)) {
-      throw new ShapeError(`backward: gradient ${showShape(dy.shape)}, expected ${showShape(this.shape)}`);
-    }
-    if (dy && dy.gpu !== this.gpu) throw new GpuError("backward: the gradient is of another device");
-    const node = this.#node;
-    this.gpu.scope(
-      () => runBackward(node, dy ? dy.array : this.gpu.view(this.gpu.ones(1), this.shape)),
-      () => [],
-    );
+    const hook: GradientHook = (gradient) => callHook(this.gpu, fn, gradient);
+    const without = (hooks: readonly GradientHook[] | null): readonly GradientHook[] | null => {
+      const left = hooks?.filter((other) => other !== hook) ?? [];
+      return left.length > 0 ? left : null;
+    };
+    if (node) node.hooks = [...(node.hooks ?? []), hook];
+    else this.#hooks = [...(this.#hooks ?? []), hook];
+    return () => {
+      if (node) node.hooks = without(node.hooks);
+      else this.#hooks = without(this.#hooks);
+    };
   }
 
   /** The same values without their history. Shares memory. */
   detach(): Tensor {
     const { shape, offset, strides } = this.#array;
-    return new Tensor(this.gpu, this.#array.view(shape, offset, strides));
+    const y = new Tensor(this.gpu, this.#array.view(shape, offset, strides));
+    return this.#isDerived ? y.markDerived() : y;
   }
 
   /** Reads the values back, row-major. */
@@ -172,7 +238,7 @@ export class Tensor implements GradientSink {
   }
 
   /**
-   * Overwrites the values: an input slot. No graph may still need the old ones. f16 and bf16 take floats, which are
+   * Overwrites the values: an input slot. A graph that still needs the old ones says so in backward. f16 and bf16 take floats, which are
    * rounded, or a Uint16Array of their bits.
    */
   write(data: TypedArray | Uint16Array<ArrayBuffer>): void {
@@ -195,24 +261,45 @@ export class Tensor implements GradientSink {
 
   /** this + other, broadcast. */
   add(other: Tensor | number): Tensor {
-    return typeof other === "number"
-      ? apply(ops.shift, [this], { a: other })
-      : apply(ops.add, [this, other], {});
+    return this.#with(ops.add, other, ops.shift, (a) => a);
   }
   sub(other: Tensor | number): Tensor {
-    return typeof other === "number"
-      ? apply(ops.shift, [this], { a: -other })
-      : apply(ops.sub, [this, other], {});
+    return this.#with(ops.sub, other, ops.shift, (a) => -a);
   }
   mul(other: Tensor | number): Tensor {
-    return typeof other === "number"
-      ? apply(ops.scale, [this], { a: other })
-      : apply(ops.mul, [this, other], {});
+    return this.#with(ops.mul, other, ops.scale, (a) => a);
   }
   div(other: Tensor | number): Tensor {
-    return typeof other === "number"
-      ? apply(ops.scale, [this], { a: 1 / other })
-      : apply(ops.div, [this, other], {});
+    return this.#with(ops.div, other, ops.scale, (a) => 1 / a);
+  }
+  /** this ^ exponent, broadcast. */
+  pow(exponent: Tensor | number): Tensor {
+    return this.#with(ops.pow, exponent, ops.powNumber, (a) => a);
+  }
+  /** An op on two tensors; a number as the second is an attribute of `byNumber`, or for whole numbers an array. */
+  #with(
+    op: ops.BinaryOp,
+    other: Tensor | number,
+    byNumber: ops.UnaryOp,
+    attr: (a: number) => number,
+  ): Tensor {
+    if (typeof other !== "number") return apply(op, [this, other], {});
+    if (isFloating(this.dtype)) return apply(byNumber, [this], { a: attr(other) });
+    return tidy(() =>
+      apply(op, [this, new Tensor(this.gpu, ops.scalar(this.gpu, op.name, other, this.dtype))], {}),
+    );
+  }
+  abs(): Tensor {
+    return apply(ops.abs, [this], {});
+  }
+  exp(): Tensor {
+    return apply(ops.exp, [this], {});
+  }
+  log(): Tensor {
+    return apply(ops.log, [this], {});
+  }
+  sqrt(): Tensor {
+    return apply(ops.sqrt, [this], {});
   }
   /** The same values in another element type; the tensor itself where it has that type. */
   to(dtype: DType): Tensor {
@@ -235,6 +322,17 @@ export class Tensor implements GradientSink {
       const total = this.sum(axes, options);
       return total.mul(total.size / this.size);
     });
+  }
+  /** The largest element over some dimensions; NaN where one is NaN. */
+  max(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+    return apply(ops.max, [this], { axes: typeof axes === "number" ? [axes] : axes, keepDim });
+  }
+  min(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+    return apply(ops.min, [this], { axes: typeof axes === "number" ? [axes] : axes, keepDim });
+  }
+  /** Where the largest element along a dimension lies: i32. Without axis: into all elements in order. */
+  argmax(axis?: number, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+    return apply(ops.argmax, [this], { axis, keepDim });
   }
   reshape(...shape: number[]): Tensor {
     return apply(ops.reshape, [this], { shape });
@@ -267,34 +365,27 @@ export interface MatmulOptions extends ops.MatmulAttrs {
 
 export type Axes = number | readonly number[];
 
-/** Values for a new tensor: numbers make f32, booleans and Uint8Array bool. */
-export type Values = TypedArray | readonly number[] | readonly boolean[];
+// biome-ignore lint/suspicious/noConfusingVoidType: as in onGrad
+type HookFunction = (gradient: Tensor) => Tensor | null | undefined | void;
 
-/**
- * A tensor with a copy of `values`. `shape` defaults to [length], `dtype` to the values' own; another is cast to on the
- * host: floats to f16 or bf16 (nearest even), numbers to i32 or u32 (toward 0), to bool by value != 0.
- */
-export function tensor(gpu: Gpu, values: Values, shape?: Shape, { dtype }: { dtype?: DType } = {}): Tensor {
-  const data = hostValues(values, dtype);
-  return new Tensor(gpu, gpu.from(data, shape ?? [data.length], dtype));
-}
-
-function hostValues(values: Values, dtype?: DType): TypedArray {
-  const isList = Array.isArray(values);
-  const own = isList ? (typeof values[0] === "boolean" ? "bool" : "f32") : dtypeOf(values as TypedArray);
-  const wanted = dtype ?? own;
-  // A typed array of the type asked for is taken as it is. Lists of booleans are 0 and 1 as numbers.
-  if (!isList && wanted === own) return values as TypedArray;
-  const numbers = values as ArrayLike<number>;
-  if (wanted === "i32") return Int32Array.from(numbers);
-  if (wanted === "u32") return Uint32Array.from(numbers);
-  if (wanted === "bool") return Uint8Array.from(numbers, (value) => (Number(value) === 0 ? 0 : 1));
-  return Float32Array.from(numbers);
-}
-
-/** A tensor of zeros. */
-export function zerosTensor(gpu: Gpu, shape: Shape): Tensor {
-  return new Tensor(gpu, ops.zeros(gpu, shape));
+function callHook(gpu: Gpu, fn: HookFunction, gradient: GpuArray): GpuArray | null {
+  return tidy(() =>
+    noGrad(() => {
+      const { shape, offset, strides } = gradient;
+      const given = new Tensor(gpu, gradient.view(shape, offset, strides)).markDerived();
+      const result = synchronous("onGrad", fn(given));
+      if (result === undefined || result === null) return null;
+      if (!(result instanceof Tensor))
+        throw new ShapeError(`onGrad: a ${typeof result} cannot take the place of a gradient`);
+      const { array } = result;
+      if (result.gpu !== gpu || array.dtype !== gradient.dtype || !array.hasShape(shape)) {
+        throw new ShapeError(
+          `onGrad: ${array.dtype} ${showShape(array.shape)} cannot take the place of a gradient ${gradient.dtype} ${showShape(shape)} of this device`,
+        );
+      }
+      return array.view(array.shape, array.offset, array.strides);
+    }),
+  );
 }
 
 /**
@@ -306,48 +397,9 @@ export function apply<I extends ops.Inputs, A, S extends ops.Saved>(
   operands: readonly (Tensor | null)[],
   attrs: A,
 ): Tensor {
-  const gpu = gpuOf(op.name, operands);
   // The types tie inputs to the op where it is declared; here they are only a list.
   const anyOp = op as unknown as ops.AnyOp;
-  const inputs = autocastInputs(anyOp, operands);
-  const given = inputs.map((x) => x?.array ?? null);
-  ops.checkTypes(anyOp, given);
-  const shape = anyOp.shape(
-    given.map((array) => array?.shape ?? null),
-    attrs,
-  );
-  const dtype = ops.resultType(anyOp, given, attrs);
-  const recording = isRecording() && op.backward !== undefined && isFloating(dtype);
-  const flags = inputs.map((x) => recording && (x?.needsGradient ?? false));
-  const needs = Object.assign(flags, { any: flags.includes(true) });
-  const { output, saved } = gpu.scope(
-    () => {
-      for (const array of given) array?.assertAlive();
-      const result = ops.runForward(gpu, anyOp, given, attrs, needs, shape);
-      return { output: result.output, saved: needs.any ? retained(result.saved) : null };
-    },
-    (result) => [result.output],
-  );
-  if (!saved) return new Tensor(gpu, output);
-  const targets = inputs.map((x, i) => (needs[i] ? ((x as Tensor).node ?? (x as Tensor)) : null));
-  return new Tensor(gpu, output, new Node(gpu, anyOp, attrs, output.dtype, needs, targets, saved));
-}
-
-/** Saved arrays get views of their own, which the tape frees. */
-function retained(saved: ops.Saved): ops.Saved {
-  const result: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(saved)) {
-    result[name] = value instanceof GpuArray ? value.view(value.shape, value.offset, value.strides) : value;
-  }
-  return result;
-}
-
-function gpuOf(op: string, inputs: readonly (Tensor | null)[]) {
-  const first = inputs.find((x) => x !== null);
-  if (!first) throw new GpuError(`${op}: no tensors`);
-  for (const x of inputs) {
-    if (x && x.gpu !== first.gpu)
-      throw new GpuError(`${op}: tensors of two devices; copy one with tensor(gpu, await x.data())`);
-  }
-  return first.gpu;
+  const { gpu, output, node, isDerived } = runOp(anyOp, autocastInputs(anyOp, operands), attrs);
+  const y = new Tensor(gpu, output, node);
+  return isDerived ? y.markDerived() : y;
 }

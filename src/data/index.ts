@@ -27,6 +27,7 @@ export {
 } from "./glue.ts";
 export { IGNORE, type MaskedBatch, type MaskingOptions, maskTokens } from "./masking.ts";
 export { createRng, mixSeed, permutation, type Rng, shuffle } from "./random.ts";
+export { scoredTokenizer } from "./scored-tokenizer.ts";
 export {
   entailmentTask,
   type LabelledSentence,

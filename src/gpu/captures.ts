@@ -15,6 +15,7 @@ export class Captures {
   readonly #lists = new Set<CommandList>();
   /** The run that is being captured, until its list is sealed. */
   #run: object | null = null;
+  #epoch = 0;
 
   /** `acquire` takes memory from the pool and makes room for it. */
   constructor(
@@ -26,6 +27,14 @@ export class Captures {
     this.#recorder = recorder;
     this.#slotAlign = slotAlign;
     this.#acquire = acquire;
+  }
+
+  /**
+   * Changes where a captured step begins and ends, and with each replay: what the host knows of the device's arrays from
+   * one epoch (that one holds zeros) does not hold in another.
+   */
+  get epoch(): number {
+    return this.#epoch;
   }
 
   get isCapturing(): boolean {
@@ -67,6 +76,7 @@ export class Captures {
         `capture: a tensor of ${freed.bytes} bytes that the step uses was freed (or replaced) after it was recorded; keep it, or dispose() the step and capture it anew`,
       );
     }
+    this.#epoch++;
     this.#recorder.replay(list);
   }
 
@@ -142,9 +152,11 @@ export class Captures {
     const run = list ?? {};
     this.#run = run;
     this.#set(this, { region, run }, list);
+    this.#epoch++;
     try {
       step();
     } finally {
+      this.#epoch++;
       this.#set(null, null, null);
     }
   }

@@ -2,6 +2,7 @@ import {
   type Binding,
   type Bindings,
   bindGroupKey,
+  countWrites,
   createBindGroup,
   type Grid,
   type Params,
@@ -47,6 +48,7 @@ export class CommandList {
   readonly #slotAlign: number;
   readonly #pinned = new Set<PoolBuffer>();
   readonly #buffers = new Set<PoolBuffer>();
+  readonly #written = new Set<PoolBuffer>();
   readonly #params = new ParamWords(1 << 14);
   #paramBytes = 0;
   #pending: (Pending | CapturedCopy)[] = [];
@@ -66,6 +68,11 @@ export class CommandList {
   /** Every buffer that a command names. */
   get buffers(): ReadonlySet<PoolBuffer> {
     return this.#buffers;
+  }
+
+  /** Those that a command writes to. */
+  get written(): ReadonlySet<PoolBuffer> {
+    return this.#written;
   }
 
   /** Bind groups that the list holds. */
@@ -88,6 +95,9 @@ export class CommandList {
     this.#params.write(kernel, params, offset);
     this.#paramBytes += slotBytes;
     for (const name in bindings) this.#use((bindings[name] as Binding).buffer);
+    countWrites(kernel, bindings);
+    for (const { name, writes } of kernel.layout.bindings)
+      if (writes) this.#written.add((bindings[name] as Binding).buffer);
     this.#pending.push({ kernel, bindings, offsets: layout ? [offset] : [], grid });
   }
 
@@ -100,6 +110,8 @@ export class CommandList {
   ): void {
     this.#use(source);
     this.#use(target);
+    this.#written.add(target);
+    target.version++;
     this.#pending.push({ kernel: null, source, sourceOffset, target, targetOffset, bytes });
   }
 
@@ -141,6 +153,7 @@ export class CommandList {
     if (this.#uniforms) this.#pool.release(this.#uniforms);
     this.#uniforms = null;
     this.#buffers.clear();
+    this.#written.clear();
     this.#commands = [];
     this.#pending = [];
     this.#bindGroups = 0;

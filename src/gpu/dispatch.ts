@@ -41,6 +41,13 @@ export function bindGroupKey(kernel: Kernel, bindings: Bindings): string {
   return key;
 }
 
+/** Counts a dispatch in the versions of the buffers that it writes to. */
+export function countWrites(kernel: Kernel, bindings: Bindings): void {
+  for (const { name, writes } of kernel.layout.bindings) {
+    if (writes) (bindings[name] as Binding).buffer.version++;
+  }
+}
+
 /** A bind group whose parameters lie in `uniforms`, at the dynamic offset of each dispatch. */
 export function createBindGroup(
   device: GPUDevice,

@@ -1,11 +1,15 @@
 import { GpuError } from "./errors.ts";
 
-/** One pooled GPU buffer. `id` orders buffers by age; `batch` is the last unsubmitted batch that uses it. */
+/**
+ * One pooled GPU buffer. `id` orders buffers by age; `batch` is the last unsubmitted batch that uses it; `version`
+ * counts what was recorded so far to write to it: uploads, copies, and dispatches that bind it for writing.
+ */
 export interface PoolBuffer {
   readonly id: number;
   readonly gpu: GPUBuffer;
   readonly bytes: number;
   batch: number;
+  version: number;
   /** Where it goes back to, when not to the pool: the memory of captured steps. */
   region: CaptureRegion | null;
   /** The run of a captured step in which it was handed out. */
@@ -235,7 +239,7 @@ export class Pool {
       usage: GPU_USAGE.STORAGE | GPU_USAGE.UNIFORM | GPU_USAGE.COPY_SRC | GPU_USAGE.COPY_DST,
     });
     const id = this.#nextId++;
-    return { id, gpu, bytes: size, batch: 0, region: null, run: null, pins: 0, isFreed: false };
+    return { id, gpu, bytes: size, batch: 0, version: 0, region: null, run: null, pins: 0, isFreed: false };
   }
 }
 

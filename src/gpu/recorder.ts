@@ -4,6 +4,7 @@ import {
   type Binding,
   type Bindings,
   bindGroupKey,
+  countWrites,
   createBindGroup,
   type Grid,
   type Params,
@@ -94,6 +95,7 @@ export class Recorder {
     const encoder = this.#closePass();
     encoder.copyBufferToBuffer(source.gpu, sourceOffset, target.gpu, targetOffset, bytes);
     source.batch = target.batch = this.#batch;
+    target.version++;
     this.#pending++;
   }
 
@@ -102,6 +104,7 @@ export class Recorder {
     // queue.writeBuffer overtakes commands that are recorded but not submitted.
     if (target.batch === this.#batch && this.#encoder) this.flush();
     this.#device.queue.writeBuffer(target.gpu, offset, data.buffer, data.byteOffset, data.byteLength);
+    target.version++;
   }
 
   /** Makes a captured list ready for replays. */
@@ -123,6 +126,7 @@ export class Recorder {
     }
     // Conservative where the list was submitted in parts: an upload then flushes once more.
     for (const buffer of list.buffers) buffer.batch = this.#batch;
+    for (const buffer of list.written) buffer.version++;
   }
 
   /** Forgets a sealed list. */
@@ -205,6 +209,7 @@ export class Recorder {
   #bindGroup(kernel: Kernel, bindings: Bindings): GPUBindGroup {
     const key = bindGroupKey(kernel, bindings);
     for (const name in bindings) (bindings[name] as Binding).buffer.batch = this.#batch;
+    countWrites(kernel, bindings);
     let group = this.#bindGroups.get(key);
     if (!group) {
       // Batches of ever new lengths would collect groups without end.

@@ -4,12 +4,10 @@ import {
   attention,
   drawOf,
   embedding,
-  gelu,
   linear,
   matmul,
   Parameter,
   type Tensor,
-  tanh,
   tidy,
 } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
@@ -186,7 +184,8 @@ class RobertaLayer extends Module {
 
   forward(x: Tensor, keep: Tensor, options: ForwardOptions): Tensor {
     const attended = this.attention.output.forward(this.attention.self.forward(x, keep, options), x, options);
-    return this.output.forward(gelu(this.intermediate.dense.forward(attended)), attended, options);
+    const inner = this.intermediate.dense.forward(attended, { activation: "gelu" });
+    return this.output.forward(inner, attended, options);
   }
 }
 
@@ -255,7 +254,8 @@ class RobertaClassificationHead extends Module {
       throw new ShapeError("roberta: a head that reads the mean needs poolingWeights");
     const pooled = pooling === "mean" && weights ? matmul(weights, hidden) : hidden.slice(1, 0, 1);
     const features = maybeDropout(pooled.reshape(batch, channels), p, options, "head", 0);
-    return this.out_proj.forward(maybeDropout(tanh(this.dense.forward(features)), p, options, "head", 1));
+    const inner = this.dense.forward(features, { activation: "tanh" });
+    return this.out_proj.forward(maybeDropout(inner, p, options, "head", 1));
   }
 }
 
@@ -302,7 +302,8 @@ class RobertaLMHead extends Module {
   }
 
   forward(hidden: Tensor, words: Tensor): Tensor {
-    return linear(this.layer_norm.forward(gelu(this.dense.forward(hidden))), words, this.bias);
+    const inner = this.dense.forward(hidden, { activation: "gelu" });
+    return linear(this.layer_norm.forward(inner), words, this.bias);
   }
 }
 

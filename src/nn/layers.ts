@@ -9,11 +9,15 @@ import {
   Parameter,
   type Tensor,
 } from "../autograd/index.ts";
+import type { Activation } from "../ops/index.ts";
 import { Module } from "./module.ts";
 
 const constant = (n: number, value: number): Float32Array<ArrayBuffer> => new Float32Array(n).fill(value);
 
-/** y = x weightᵀ + bias: x [..., in] -> [..., out]. weight [out, in] and bias [out] start as zeros; see init. */
+/**
+ * y = f(x weightᵀ + bias), f an activation or none: x [..., in] -> [..., out]. weight [out, in] and bias [out] start
+ * as zeros; see init.
+ */
 export class Linear extends Module {
   readonly weight: Parameter;
   readonly bias: Parameter | null;
@@ -24,8 +28,8 @@ export class Linear extends Module {
     this.bias = bias ? Parameter.from(gpu, new Float32Array(outputs), [outputs]) : null;
   }
 
-  forward(x: Tensor): Tensor {
-    return linear(x, this.weight, this.bias);
+  forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
+    return linear(x, this.weight, this.bias, { activation });
   }
 }
 

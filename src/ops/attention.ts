@@ -19,6 +19,8 @@ interface AttentionSaved {
   readonly v: GpuArray;
   readonly keep: GpuArray | null;
   readonly bias: GpuArray | null;
+  /** Of the dropout, drawn again in backward. */
+  readonly clock: GpuArray | null;
   /** Of the fused kernels: the output, and [B, H, T, 2] the largest score of a query and 1 / Σ exp(score - largest). */
   readonly y: GpuArray | null;
   readonly measure: GpuArray | null;
@@ -47,19 +49,18 @@ export const attention = defineOp<AttentionInputs, AttentionAttrs, AttentionSave
     const sizes = sizesOf(q.shape, k.shape, attrs);
     const params = paramsOf(sizes, keep, bias, attrs);
     const arrays = { q, k, v, keep, bias, clock: attrs.dropout?.draw.clock ?? null };
-    const inputs = { q, k, v, keep, bias };
     if (gpu.isSoftware && (needs.any || !hasFewQueries(gpu, sizes))) {
       const { y, weights } = attendByProducts(gpu, arrays, sizes, params, attrs.weightBytes);
-      return { output: y, saved: { ...inputs, ...NOTHING, ...weights } };
+      return { output: y, saved: { ...arrays, ...NOTHING, ...weights } };
     }
     const { y, measure } = attendFused(gpu, arrays, sizes, params);
-    return { output: y, saved: { ...inputs, ...NOTHING, y, measure } };
+    return { output: y, saved: { ...arrays, ...NOTHING, y, measure } };
   },
   backward(gpu, dy, saved, attrs, needs) {
-    const { q, k, v, keep, bias, y, measure, p, used } = saved;
+    const { q, k, v, keep, bias, clock, y, measure, p, used } = saved;
     const sizes = sizesOf(q.shape, k.shape, attrs);
     const params = paramsOf(sizes, keep, bias, attrs);
-    const arrays = { q, k, v, keep, bias, clock: attrs.dropout?.draw.clock ?? null };
+    const arrays = { q, k, v, keep, bias, clock };
     if (y && measure) return fusedGradients(gpu, dy, arrays, { y, measure }, sizes, params, needs);
     const weights = p && used ? { p, used } : null;
     return gradientsByProducts(gpu, dy, arrays, weights, sizes, params, needs, attrs.weightBytes);

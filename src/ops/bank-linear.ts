@@ -62,12 +62,12 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
       saved: { x: needsWeight ? x : null, weight: needsX ? weight : null, route, bank: weight.shape },
     };
   },
-  backward(gpu, dy, { x, weight, route, bank }, { scale = 1 }, [, , needsBias]) {
+  backward(gpu, dy, { x, weight, route, bank }, { scale = 1 }, [needsX, needsWeight, needsBias]) {
     const [experts, out, inputs] = bank as [number, number, number];
     const groups = route.size;
     const rows = dy.size / out / groups;
     let dx: GpuArray | null = null;
-    if (weight) {
+    if (weight && needsX) {
       dx = gpu.empty([...dy.shape.slice(0, -1), inputs]);
       const sizes = {
         M: rows,
@@ -81,8 +81,8 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
     }
     const collect = { transposeA: true, route, routing: "collect", K: rows, batch: experts } as const;
     let dweight: GpuArray | null = null;
-    if (x) {
-      dweight = gpu.empty(bank);
+    if (x && needsWeight) {
+      dweight = gpu.emptyFor(1, bank);
       gemm(gpu, {
         a: dy,
         b: x,
@@ -98,10 +98,11 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
     let dbias: GpuArray | null = null;
     if (needsBias) {
       // Σ over the rows of each expert: its product with a column of ones.
-      dbias = gpu.empty([experts, out]);
+      dbias = gpu.emptyFor(2, [experts, out]);
       const ones = gpu.ones(rows);
       gemm(gpu, { a: ones, b: dy, c: dbias, M: 1, N: out, layoutB: { stride: rows * out }, ...collect });
     }
     return [dx, dweight, dbias, null];
   },
+  touched: ({ route }) => route,
 });

@@ -1,20 +1,22 @@
 import {
   broadcastShapes,
   broadcastStrides,
+  type DType,
   type Gpu,
   type GpuArray,
   type Shape,
   sameShape,
 } from "../array/index.ts";
-import type { KernelSpec } from "../gpu/index.ts";
+import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { stretched } from "./copy.ts";
 import { defineOp, type Op } from "./define-op.ts";
-import { contiguous, threads } from "./kernels.ts";
-import { runFlat, runRows } from "./ranges.ts";
+import { runFlat, runRows, threads } from "./ranges.ts";
 import { sumTo } from "./reduce.ts";
 import { scale } from "./unary.ts";
+import { commonType } from "./words.ts";
 
-type Pair = readonly [GpuArray, GpuArray];
-interface PairSaved {
+export type Pair = readonly [GpuArray, GpuArray];
+export interface PairSaved {
   readonly [name: string]: unknown;
   readonly a: GpuArray | null;
   readonly b: GpuArray | null;
@@ -29,18 +31,40 @@ interface Kernels {
   readonly general: KernelSpec;
 }
 
-function kernels(value: string): Kernels {
-  const constants = { value };
+/** Kernels of a function of two numbers, from its WGSL in terms of a and b. Default: of floats. */
+export function kernels(value: string, type?: "i32" | "u32"): Kernels {
+  const four = type ? { value, E: type === "i32" ? "vec4i" : "vec4u" } : { value };
+  const one = type ? { value, E: type } : { value };
   return {
-    same: { shader: "binary", entry: "same", constants },
-    suffix: { shader: "binary", entry: "suffix", constants },
-    general: { shader: "binary", entry: "general", constants, uses: { "lib/vec4": "lib/scalar" } },
+    same: { shader: "binary", entry: "same", constants: four },
+    suffix: { shader: "binary", entry: "suffix", constants: four },
+    general: { shader: "binary", entry: "general", constants: one, uses: { "lib/vec4": "lib/scalar" } },
   };
 }
 
-const ADD = kernels("a + b");
-const SUB = kernels("a - b");
-const MUL = kernels("a * b");
+interface Typed {
+  readonly f32: Kernels;
+  readonly i32?: Kernels;
+  readonly u32?: Kernels;
+}
+
+/** The kernels of one function for each type. */
+export function typedKernels(float: string, whole?: string): Typed {
+  const f32 = kernels(float);
+  return whole === undefined ? { f32 } : { f32, i32: kernels(whole, "i32"), u32: kernels(whole, "u32") };
+}
+
+/** The result's type, for the types that there are kernels for. */
+export function pairType(op: string, types: readonly (DType | null)[]): DType {
+  const type = commonType(op, types);
+  if (type === "bool")
+    throw new ShapeError(`${op}: input 0 is bool, expected f32, i32 or u32; cast it with to()`);
+  return type;
+}
+
+const ADD = typedKernels("a + b", "a + b");
+const SUB = typedKernels("a - b", "a - b");
+const MUL = typedKernels("a * b", "a * b");
 const DIV = kernels("a / b");
 
 function isSuffix(part: Shape, whole: Shape): boolean {
@@ -48,8 +72,9 @@ function isSuffix(part: Shape, whole: Shape): boolean {
 }
 
 /** y = a ∘ b, stretched to the shape both broadcast to. */
-function combine(gpu: Gpu, k: Kernels, a: GpuArray, b: GpuArray, shape: Shape): GpuArray {
+export function combine(gpu: Gpu, given: Kernels | Typed, a: GpuArray, b: GpuArray, shape: Shape): GpuArray {
   const y = gpu.empty(shape, a.dtype);
+  const k = "f32" in given ? kernelsFor(given, a.dtype) : given;
   if (y.size === 0) return y;
   if (sameShape(a.shape, shape) && sameShape(b.shape, shape)) {
     runFlat(gpu, k.same, { a, b, y }, { ...FLAT, n_b: 0 });
@@ -80,13 +105,12 @@ function combine(gpu: Gpu, k: Kernels, a: GpuArray, b: GpuArray, shape: Shape): 
 
 const FLAT = { rank: 0, shape: [], strides_a: [], strides_b: [] };
 
-/** A contiguous array of a shape that `x` broadcasts to: `x` itself where it has that shape. */
-function stretched(gpu: Gpu, x: GpuArray, shape: Shape): GpuArray {
-  if (sameShape(x.shape, shape)) return x;
-  return contiguous(gpu, gpu.view(x, shape, x.offset, broadcastStrides(x.shape, x.strides, shape)));
+/** Halves are handed as f32; types without kernels were refused. */
+function kernelsFor(typed: Typed, dtype: DType): Kernels {
+  return (dtype === "i32" || dtype === "u32" ? typed[dtype] : null) ?? typed.f32;
 }
 
-function multiply(gpu: Gpu, a: GpuArray, b: GpuArray): GpuArray {
+export function multiply(gpu: Gpu, a: GpuArray, b: GpuArray): GpuArray {
   return combine(gpu, MUL, a, b, broadcastShapes("mul", a.shape, b.shape));
 }
 
@@ -94,9 +118,11 @@ function negate(gpu: Gpu, x: GpuArray): GpuArray {
   return scale.forward(gpu, [x], { a: -1 }, Object.assign([false], { any: false }), x.shape).output;
 }
 
-/** a + b, broadcast. */
+/** a + b, broadcast. Whole numbers wrap around. */
 export const add: BinaryOp = defineOp<Pair, object, PairSaved>({
   name: "add",
+  dtypes: "any",
+  result: (types) => pairType("add", types),
   shape: ([a, b]) => broadcastShapes("add", a, b),
   forward: (gpu, [a, b], _attrs, _needs, shape) => ({
     output: combine(gpu, ADD, a, b, shape),
@@ -108,9 +134,11 @@ export const add: BinaryOp = defineOp<Pair, object, PairSaved>({
   ],
 });
 
-/** a - b, broadcast. */
+/** a - b, broadcast. Whole numbers wrap around. */
 export const sub: BinaryOp = defineOp<Pair, object, PairSaved>({
   name: "sub",
+  dtypes: "any",
+  result: (types) => pairType("sub", types),
   shape: ([a, b]) => broadcastShapes("sub", a, b),
   forward: (gpu, [a, b], _attrs, _needs, shape) => ({
     output: combine(gpu, SUB, a, b, shape),
@@ -122,17 +150,19 @@ export const sub: BinaryOp = defineOp<Pair, object, PairSaved>({
   ],
 });
 
-/** a b, element by element, broadcast. */
+/** a b, element by element, broadcast. Whole numbers wrap around. */
 export const mul: BinaryOp = defineOp<Pair, object, PairSaved>({
   name: "mul",
+  dtypes: "any",
+  result: (types) => pairType("mul", types),
   shape: ([a, b]) => broadcastShapes("mul", a, b),
   forward: (gpu, [a, b], _attrs, [needsA, needsB], shape) => ({
     output: combine(gpu, MUL, a, b, shape),
     saved: { a: needsB ? a : null, b: needsA ? b : null, shapeA: a.shape, shapeB: b.shape },
   }),
-  backward: (gpu, dy, { a, b, shapeA, shapeB }) => [
-    b && sumTo(gpu, multiply(gpu, dy, b), shapeA),
-    a && sumTo(gpu, multiply(gpu, dy, a), shapeB),
+  backward: (gpu, dy, { a, b, shapeA, shapeB }, _attrs, [needsA, needsB]) => [
+    b && needsA ? sumTo(gpu, multiply(gpu, dy, b), shapeA) : null,
+    a && needsB ? sumTo(gpu, multiply(gpu, dy, a), shapeB) : null,
   ],
 });
 

@@ -75,6 +75,7 @@ export const cast = defineOp<readonly [GpuArray], CastAttrs, { readonly from: DT
   name: "cast",
   dtypes: "any",
   half: { inputs: [0] },
+  keepsSlices: true,
   result: (_types, { to }) => to,
   shape: ([x]) => x,
   forward(gpu, [x], { to }) {

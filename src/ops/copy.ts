@@ -1,4 +1,12 @@
-import { type Gpu, type GpuArray, isHalf, showShape } from "../array/index.ts";
+import {
+  broadcastStrides,
+  type Gpu,
+  type GpuArray,
+  isHalf,
+  type Shape,
+  sameShape,
+  showShape,
+} from "../array/index.ts";
 import { GpuError, grid1d, type KernelSpec } from "../gpu/index.ts";
 import { boxesOf, spanOf } from "./boxes.ts";
 
@@ -38,6 +46,12 @@ export function copyOf(gpu: Gpu, array: GpuArray): GpuArray {
 /** The array itself where a kernel can bind it, else a contiguous copy. */
 export function contiguous(gpu: Gpu, array: GpuArray): GpuArray {
   return array.isBindable ? array : copyOf(gpu, array);
+}
+
+/** A contiguous array of a shape that `x` broadcasts to: `x` itself where it has that shape. */
+export function stretched(gpu: Gpu, x: GpuArray, shape: Shape): GpuArray {
+  if (sameShape(x.shape, shape)) return contiguous(gpu, x);
+  return contiguous(gpu, gpu.view(x, shape, x.offset, broadcastStrides(x.shape, x.strides, shape)));
 }
 
 /** Copies a part of the shape that begins at two elements of the storages and stays in their chunks. */

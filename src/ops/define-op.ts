@@ -14,7 +14,10 @@ export interface Needs extends ReadonlyArray<boolean> {
   readonly any: boolean;
 }
 
-/** What backward reads: arrays live until then; other values are kept as they are. */
+/**
+ * What backward reads: arrays live until then, and must not be written to until then; other values are kept as they
+ * are. An array that backward takes from `attrs` (a clock) belongs here too.
+ */
 export type Saved = Readonly<Record<string, unknown>>;
 
 export interface Result<S> {
@@ -46,8 +49,19 @@ export interface Op<I extends Inputs, A, S extends Saved> {
   shape(shapes: ShapesOf<I>, attrs: A): Shape;
   /** `shape` is what the rule gave. */
   forward(gpu: Gpu, inputs: I, attrs: A, needs: Needs, shape: Shape): Result<S>;
-  /** Gradients of the inputs; null where `needs` is false. An op without it has no derivative. */
+  /**
+   * Gradients of the inputs; null where `needs` is false (which it may be in backward and was not in forward: not
+   * every gradient is wanted each time). An op without it has no derivative. `gpu.emptyFor(i, shape)` makes the
+   * array for a parameter's gradient.
+   */
   backward?(gpu: Gpu, dy: GpuArray, saved: S, attrs: A, needs: Needs): readonly (GpuArray | null)[];
+  /**
+   * i32 indices of the slices (along the first dimension) that input `i`'s gradient reaches, as a bank's route has
+   * them; null or absent: all. An optimiser that keeps a state for each slice leaves the others alone.
+   */
+  touched?(saved: S, i: number): GpuArray | null;
+  /** The op works on each element alone: where its gradient reaches only some slices, that of its input does too. */
+  readonly keepsSlices?: boolean;
 }
 
 /** Declares an op. The types of inputs, attributes and saved values follow from the functions. */

@@ -12,7 +12,12 @@ export interface DropoutAttrs {
   readonly draw: Draw;
 }
 
-function apply(gpu: Gpu, x: GpuArray, { p, draw }: DropoutAttrs): GpuArray {
+interface DropoutSaved {
+  readonly [name: string]: unknown;
+  readonly clock: GpuArray;
+}
+
+function apply(gpu: Gpu, x: GpuArray, clock: GpuArray, { p, draw }: DropoutAttrs): GpuArray {
   const y = gpu.like(x);
   if (x.size === 0) return y;
   const columns = x.size / (x.shape[0] as number);
@@ -23,7 +28,7 @@ function apply(gpu: Gpu, x: GpuArray, { p, draw }: DropoutAttrs): GpuArray {
   runRows(gpu, kernel, {
     rows: x.size,
     split: { x, y },
-    whole: { clock: draw.clock },
+    whole: { clock },
     params: (first) => ({ first, ...params }),
     count: "n",
     grid: (n, first) => threads(group(first + n - 1) - group(first) + 1),
@@ -32,16 +37,19 @@ function apply(gpu: Gpu, x: GpuArray, { p, draw }: DropoutAttrs): GpuArray {
 }
 
 /**
- * y = x keep / (1 - p). x [rows, ...] -> same; a row is one example of one pass. Saves nothing: the backward
+ * y = x keep / (1 - p). x [rows, ...] -> same; a row is one example of one pass. Saves the clock alone: the backward
  * pass draws the same numbers again.
  */
-export const dropout = defineOp<readonly [GpuArray], DropoutAttrs, Record<string, never>>({
+export const dropout = defineOp<readonly [GpuArray], DropoutAttrs, DropoutSaved>({
   name: "dropout",
   shape([x], { p }) {
     if (!(p >= 0 && p < 1)) throw new ShapeError(`dropout: p is ${p}, expected 0 <= p < 1`);
     if (x.length < 1) throw new ShapeError(`dropout: ${showShape(x)} has no rows`);
     return x;
   },
-  forward: (gpu, [x], attrs) => ({ output: apply(gpu, x, attrs), saved: {} }),
-  backward: (gpu, dy, _saved, attrs) => [apply(gpu, dy, attrs)],
+  forward: (gpu, [x], attrs) => ({
+    output: apply(gpu, x, attrs.draw.clock, attrs),
+    saved: { clock: attrs.draw.clock },
+  }),
+  backward: (gpu, dy, { clock }, attrs) => [apply(gpu, dy, clock, attrs)],
 });

@@ -1,7 +1,7 @@
 import { type Gpu, type GpuArray, type Shape, showShape } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { columnKernel, zeros } from "./kernels.ts";
+import { columnKernel, fill } from "./kernels.ts";
 import { eachRange, labelOf, runRows, threads } from "./ranges.ts";
 
 const forwardKernel = columnKernel("embedding", "forward");
@@ -39,16 +39,17 @@ export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], Emb
   },
   backward(gpu, dy, { ids, table }, { paddingIndex = -1 }, [needsTable]) {
     if (!needsTable) return [null, null];
-    const dtable = zeros(gpu, table);
+    const dtable = gpu.emptyFor(0, table);
+    fill(gpu, dtable);
     addUp(gpu, dy, ids, dtable, paddingIndex);
     return [dtable, null];
   },
 });
 
-/** y[i] = table[ids[i]]: table [V, ...], ids [n] i32 -> y [n, ...], rows of any shape. */
-export function lookUp(gpu: Gpu, table: GpuArray, ids: GpuArray, y: GpuArray): void {
+/** y[i] = table[ids[i]]: table [V, C], ids [n] i32 -> y [n, C]. */
+function lookUp(gpu: Gpu, table: GpuArray, ids: GpuArray, y: GpuArray): void {
   const all = table.shape[0] as number;
-  const { kernel, columns } = forwardKernel(table.size / all);
+  const { kernel, columns } = forwardKernel(table.shape[1] as number);
   const ranges = { rows: all, arrays: { table } };
   eachRange(gpu, labelOf(kernel), ranges, NOTHING, (parts, first, rows) => {
     runRows(gpu, kernel, {
@@ -65,7 +66,7 @@ export function lookUp(gpu: Gpu, table: GpuArray, ids: GpuArray, y: GpuArray): v
 /** dtable[ids[i]] += dy[i], in the order of i. */
 function addUp(gpu: Gpu, dy: GpuArray, ids: GpuArray, dtable: GpuArray, padding: number): void {
   const all = dtable.shape[0] as number;
-  const { kernel, columns } = backwardKernel(dtable.size / all);
+  const { kernel, columns } = backwardKernel(dtable.shape[1] as number);
   const label = labelOf(kernel);
   eachRange(gpu, label, { rows: ids.size, arrays: { ids, dy } }, NOTHING, (looked, _first, n) => {
     const next = gpu.empty([n], "u32");

@@ -11,11 +11,17 @@ import { contiguous } from "./kernels.ts";
 
 /** The element type of an op's output: of its floats, which meet in f32 where their types differ. */
 export function resultType(op: AnyOp, inputs: Inputs, attrs: unknown): DType {
-  const types = inputs.map((x) => x?.dtype ?? null);
-  if (op.result) return op.result(types, attrs);
-  const floats = types.filter((type): type is DType => type !== null && isFloating(type));
-  const [first = "f32"] = floats;
-  return floats.every((type) => type === first) ? first : "f32";
+  if (op.result) {
+    const types = inputs.map((x) => x?.dtype ?? null);
+    return op.result(types, attrs);
+  }
+  let result: DType | null = null;
+  for (const x of inputs) {
+    if (!x || !isFloating(x.dtype)) continue;
+    if (result !== null && result !== x.dtype) return "f32";
+    result = x.dtype;
+  }
+  return result ?? "f32";
 }
 
 /** Runs an op forward on arrays of any layout and floating type. */

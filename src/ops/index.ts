@@ -1,10 +1,26 @@
 export type { Activation } from "./activation.ts";
 export { type AttentionAttrs, attention } from "./attention.ts";
+export type { AxesAttrs } from "./axes.ts";
 export { type BankAttrs, bankLinear } from "./bank-linear.ts";
 export { add, type BinaryOp, div, mul, sub } from "./binary.ts";
 export { writeCache } from "./cache.ts";
 export { type CastAttrs, cast, castArray } from "./cast.ts";
+export {
+  type ClassifyOp,
+  type CompareAttrs,
+  type CompareOp,
+  eq,
+  ge,
+  gt,
+  isFinite,
+  isInf,
+  isNaN,
+  le,
+  lt,
+  ne,
+} from "./compare.ts";
 export { type CrossEntropyAttrs, crossEntropy } from "./cross-entropy.ts";
+export { type CumsumAttrs, cumsum } from "./cumsum.ts";
 export {
   type AnyOp,
   checkTypes,
@@ -18,37 +34,60 @@ export {
 export type { Draw } from "./draw.ts";
 export { type DropoutAttrs, dropout } from "./dropout.ts";
 export { type EmbeddingAttrs, embedding } from "./embedding.ts";
+export { type ArgAttrs, type ArgOp, argmax, argmin, type ExtremeOp, max, min } from "./extreme.ts";
 export { resultType, runBackward, runForward } from "./halves.ts";
 export { accumulate, contiguous, copyInto, copyOf, fill, rowKernel, threads, zeros } from "./kernels.ts";
 export { layerNorm } from "./layer-norm.ts";
 export { type LinearAttrs, linear } from "./linear.ts";
+export { logSumExp } from "./log-sum-exp.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";
+export { maximum, minimum } from "./maximum.ts";
+export { pow } from "./pow.ts";
 export { runFlat, runRows } from "./ranges.ts";
-export { type SumAttrs, sum } from "./reduce.ts";
-export { markDrawn } from "./routing.ts";
+export { sum } from "./reduce.ts";
+export { type DrawnMark, markDrawn } from "./routing.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
+export { argsort, type SortAttrs } from "./sort.ts";
 export { type SymmetricKlAttrs, symmetricKl } from "./symmetric-kl.ts";
+export { type TopKAttrs, topKIndices } from "./top-k.ts";
 export {
   abs,
+  ceil,
   clamp,
+  cos,
+  elu,
   erf,
   exp,
+  exp2,
+  expm1,
+  flatSqrt,
+  floor,
   gelu,
   geluTanh,
+  leakyRelu,
   log,
+  log1p,
+  log2,
   neg,
+  powNumber,
   reciprocal,
   relu,
+  round,
   rsqrt,
   scale,
   shift,
   sigmoid,
+  sign,
   silu,
+  sin,
   softplus,
   sqrt,
   square,
   tanh,
+  trunc,
   type UnaryAttrs,
   type UnaryOp,
 } from "./unary.ts";
 export { concat, expand, permute, reshape, type SliceAttrs, slice } from "./views.ts";
+export { type WhereAttrs, where } from "./where.ts";
+export { scalar } from "./words.ts";

@@ -13,16 +13,17 @@ const BLOCK = 32;
 
 interface LayerNormSaved {
   readonly [name: string]: unknown;
-  readonly x: GpuArray;
-  readonly weight: GpuArray;
-  readonly mean: GpuArray;
-  readonly rstd: GpuArray;
+  readonly x: GpuArray | null;
+  readonly weight: GpuArray | null;
+  readonly mean: GpuArray | null;
+  readonly rstd: GpuArray | null;
   readonly eps: number;
 }
 
 /**
  * Layer normalisation over the last dimension: y = (x - mean) rstd weight + bias, rstd = 1 / sqrt(var + eps).
- * x [..., C], weight [C], bias [C] -> [..., C]. Saves x, mean and rstd [rows].
+ * x [..., C], weight [C], bias [C] -> [..., C]. Saves x, mean and rstd [rows], weight only where x needs a
+ * gradient, and nothing for a bias alone.
  */
 export const layerNorm = defineOp<
   readonly [GpuArray, GpuArray, GpuArray],
@@ -36,7 +37,7 @@ export const layerNorm = defineOp<
     expectShape("layerNorm", { weight, bias }, [lastOf(x)]);
     return x;
   },
-  forward(gpu, [x, weight, bias], { eps }) {
+  forward(gpu, [x, weight, bias], { eps }, [needsX, needsWeight]) {
     const { rows, columns } = rowsOf(x.shape);
     const y = gpu.like(x);
     const mean = gpu.empty([rows]);
@@ -44,17 +45,29 @@ export const layerNorm = defineOp<
     const { kernel, columns: groups } = forwardKernel(gpu, columns);
     const params = { columns: groups, eps, block: 0, parts: 0 };
     runRows(gpu, kernel, { rows, split: { x, y, mean, rstd }, whole: { weight, bias }, params });
-    return { output: y, saved: { x, weight, mean, rstd, eps } };
+    const own = needsX || needsWeight ? { x, mean, rstd } : { x: null, mean: null, rstd: null };
+    return { output: y, saved: { ...own, weight: needsX ? weight : null, eps } };
   },
-  backward(gpu, dy, saved, _attrs, [needsX, needsWeight, needsBias]) {
-    const dx = needsX ? gradientOfX(gpu, dy, saved) : null;
-    if (!needsWeight && !needsBias) return [dx, null, null];
-    const [dweight, dbias] = gradientOfWeight(gpu, dy, saved);
-    return [dx, needsWeight ? dweight : null, needsBias ? dbias : null];
+  backward(gpu, dy, { x, weight, mean, rstd, eps }, _attrs, [needsX, needsWeight, needsBias]) {
+    const { rows, columns } = rowsOf(dy.shape);
+    const saved = x && mean && rstd && { x, mean, rstd, eps };
+    const dx = saved && weight && needsX ? gradientOfX(gpu, dy, weight, saved) : null;
+    const dweight = saved && needsWeight ? gpu.emptyFor(1, [columns]) : null;
+    const dbias = needsBias ? gpu.emptyFor(2, [columns]) : null;
+    if (saved && dweight) gradientOfWeight(gpu, dy, saved, dweight, dbias);
+    else if (dbias) sumMiddle(gpu, dy, 1, rows, columns, { into: dbias, firstBlock: BLOCK });
+    return [dx, dweight, dbias];
   },
 });
 
-function gradientOfX(gpu: Gpu, dy: GpuArray, { x, weight, mean, rstd, eps }: LayerNormSaved): GpuArray {
+interface Normalised {
+  readonly x: GpuArray;
+  readonly mean: GpuArray;
+  readonly rstd: GpuArray;
+  readonly eps: number;
+}
+
+function gradientOfX(gpu: Gpu, dy: GpuArray, weight: GpuArray, { x, mean, rstd, eps }: Normalised): GpuArray {
   const dx = gpu.like(x);
   const { rows, columns } = rowsOf(x.shape);
   const { kernel, columns: groups } = backwardXKernel(gpu, columns);
@@ -67,20 +80,22 @@ function gradientOfX(gpu: Gpu, dy: GpuArray, { x, weight, mean, rstd, eps }: Lay
   return dx;
 }
 
+/** Writes dweight, and dbias where it is wanted, which the same kernel finds. */
 function gradientOfWeight(
   gpu: Gpu,
   dy: GpuArray,
-  { x, mean, rstd, eps }: LayerNormSaved,
-): [GpuArray, GpuArray] {
+  { x, mean, rstd, eps }: Normalised,
+  dweight: GpuArray,
+  dbias: GpuArray | null,
+): void {
   const { rows, columns } = rowsOf(x.shape);
   const parts = Math.ceil(rows / BLOCK);
-  const dweight = gpu.empty([parts, columns]);
-  const dbias = gpu.empty([parts, columns]);
+  const parted = { dweight: gpu.empty([parts, columns]), dbias: gpu.empty([parts, columns]) };
   const { kernel, columns: groups } = backwardWeightKernel(columns);
   const length = BLOCK * columns;
   runRows(gpu, kernel, {
     rows: parts,
-    split: { x, dy, mean_saved: mean, rstd_saved: rstd, dweight, dbias },
+    split: { x, dy, mean_saved: mean, rstd_saved: rstd, ...parted },
     lengths: { x: length, dy: length, mean_saved: BLOCK, rstd_saved: BLOCK },
     params: (first, n) => ({
       rows: Math.min(n * BLOCK, rows - first * BLOCK),
@@ -91,7 +106,6 @@ function gradientOfWeight(
     count: "parts",
     grid: (n) => threads(n * groups),
   });
-  const total = (parted: GpuArray): GpuArray =>
-    gpu.view(sumMiddle(gpu, parted, 1, parts, columns), [columns]);
-  return [total(dweight), total(dbias)];
+  sumMiddle(gpu, parted.dweight, 1, parts, columns, { into: dweight });
+  if (dbias) sumMiddle(gpu, parted.dbias, 1, parts, columns, { into: dbias });
 }

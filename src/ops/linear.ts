@@ -52,20 +52,21 @@ export const linear = defineOp<readonly [GpuArray, GpuArray, GpuArray | null], L
       saved: { x: needsWeight ? x : null, weight: needsX ? weight : null, kept, out: N, in: K },
     };
   },
-  backward(gpu, dy, { x, weight, kept, out, in: inputs }, { activation }, [, , needsBias]) {
+  backward(gpu, dy, { x, weight, kept, out, in: inputs }, { activation }, [needsX, needsWeight, needsBias]) {
     const dz = throughActivation(gpu, dy, kept, activation);
     const { rows } = rowsOf(dy.shape);
     let dx: GpuArray | null = null;
-    if (weight) {
+    if (weight && needsX) {
       dx = gpu.empty([...dy.shape.slice(0, -1), inputs]);
       gemm(gpu, { a: dz, b: weight, c: dx, M: rows, N: inputs, K: out });
     }
     let dweight: GpuArray | null = null;
-    if (x) {
-      dweight = gpu.empty([out, inputs]);
+    if (x && needsWeight) {
+      dweight = gpu.emptyFor(1, [out, inputs]);
       gemm(gpu, { a: dz, b: x, c: dweight, M: out, N: inputs, K: rows, transposeA: true });
     }
-    const dbias = needsBias ? gpu.view(sumMiddle(gpu, dz, 1, rows, out), [out]) : null;
+    const dbias = needsBias ? gpu.emptyFor(2, [out]) : null;
+    if (dbias) sumMiddle(gpu, dz, 1, rows, out, { into: dbias });
     return [dx, dweight, dbias];
   },
 });

@@ -183,7 +183,7 @@ export const matmul = defineOp<
     };
   },
   // da = dz bᵀ, db = aᵀ dz; for a transposed operand the product is written the other way round.
-  backward(gpu, dy, saved, attrs, [, , needsBias]) {
+  backward(gpu, dy, saved, attrs, [needsA, needsB, needsBias]) {
     const { kept, shapeA, shapeB } = saved;
     const [a, b] = [saved.a && asLeft(gpu, saved.a), saved.b && asRight(gpu, saved.b)];
     const { transposeA = false, transposeB = false } = attrs;
@@ -191,13 +191,14 @@ export const matmul = defineOp<
     const dz = gpu.view(throughActivation(gpu, dy, kept, attrs.activation), [...batch, M, N]);
     const da =
       b &&
+      needsA &&
       (transposeA
         ? multiplyMatrices(gpu, b, dz, { transposeA: transposeB, transposeB: true })
         : multiplyMatrices(gpu, dz, b, { transposeB: !transposeB }));
-    const db = a && gradientOfB(gpu, a, dz, rightMatrix(shapeB), transposeA, transposeB);
+    const db = a && needsB && gradientOfB(gpu, a, dz, rightMatrix(shapeB), transposeA, transposeB);
     return [
-      da && gpu.view(sumTo(gpu, da, leftMatrix(shapeA)), shapeA),
-      db && gpu.view(db, shapeB),
+      da ? gpu.view(sumTo(gpu, da, leftMatrix(shapeA)), shapeA) : null,
+      db ? gpu.view(db, shapeB) : null,
       needsBias ? gpu.view(sumMiddle(gpu, dz, 1, N === 0 ? 0 : dz.size / N, N), [N]) : null,
     ];
   },

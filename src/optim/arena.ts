@@ -38,7 +38,7 @@ export class Arena {
   readonly gpu: Gpu;
   readonly segments: readonly ArenaSegment[];
   readonly slices: number;
-  /** u32 [slices]: slices that this step has used. Slices of unrouted parameters are always 1. */
+  /** u32 [slices]: slices that gradients have reached since zeroGrad(). Slices of unrouted parameters are always 1. */
   readonly drawn: GpuArray;
   /** u32 [1]: not 0 where an optimiser leaves the step out; see LossScaler. */
   readonly skip: GpuArray;
@@ -72,9 +72,12 @@ export class Arena {
     this.zeroGrad();
   }
 
-  /** Forgets gradients and draws. */
+  /** Forgets gradients and draws: one fill for all, after which the first gradient of each is written in its place. */
   zeroGrad(): void {
-    for (const { gradients } of this.segments) fill(this.gpu, gradients);
+    for (const { gradients, entries } of this.segments) {
+      fill(this.gpu, gradients);
+      for (const { parameter } of entries) parameter.gradientsZeroed(gradients);
+    }
     this.gpu.scope(
       () => copyInto(this.gpu, this.#alwaysDrawn, this.drawn),
       () => [],
@@ -119,8 +122,8 @@ export class Arena {
         () => copyInto(gpu, parameter.array, place),
         () => [],
       );
-      parameter.moveTo(place, gradients.view(parameter.shape, first));
-      parameter.drawn = parameter.slices > 1 ? this.drawn.view([parameter.slices], firstSlice) : null;
+      const drawn = parameter.slices > 1 ? this.drawn.view([parameter.slices], firstSlice) : null;
+      parameter.moveTo(place, gradients.view(parameter.shape, first), drawn);
     }
     return { entries, length, rowLength, values, gradients };
   }

@@ -1,7 +1,7 @@
 import type { Gpu } from "../array/index.ts";
 import { bankLinear, keep, mean, noGrad, Parameter, Tensor, tidy } from "../autograd/index.ts";
 import { Module } from "../nn/index.ts";
-import { copyInto, markDrawn } from "../ops/index.ts";
+import { copyInto } from "../ops/index.ts";
 
 /**
  * M linear layers of one shape, of which a route picks one for each group of rows.
@@ -47,9 +47,6 @@ export class LinearBank extends Module {
    */
   forward(x: Tensor, route: Tensor | null, scale = 1): Tensor {
     const taken = this.experts === 1 || !route ? this.#only : route;
-    for (const parameter of [this.weight, this.bias]) {
-      if (parameter?.drawn && parameter.requiresGrad) markDrawn(parameter.gpu, taken.array, parameter.drawn);
-    }
     return bankLinear(x, this.weight, this.bias, taken, { scale });
   }
 

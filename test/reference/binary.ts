@@ -21,6 +21,21 @@ export const div: Binary = (a, b) => zip(a, b, (x, y) => x / y);
 export const maximum: Binary = (a, b) => zip(a, b, Math.max);
 export const minimum: Binary = (a, b) => zip(a, b, Math.min);
 
+export const pow: Binary = (a, b) => zip(a, b, (x, y) => x ** y);
+
+const asked =
+  (holds: (x: number, y: number) => boolean): Binary =>
+  (a, b) =>
+    zip(a, b, (x, y) => (holds(x, y) ? 1 : 0));
+
+/** 1 where the numbers lie so, else 0. */
+export const eq: Binary = asked((x, y) => x === y);
+export const ne: Binary = asked((x, y) => x !== y);
+export const lt: Binary = asked((x, y) => x < y);
+export const le: Binary = asked((x, y) => x <= y);
+export const gt: Binary = asked((x, y) => x > y);
+export const ge: Binary = asked((x, y) => x >= y);
+
 /** a where `cond` is not 0, else b; all three broadcast. */
 export function where(cond: RefTensor, a: RefTensor, b: RefTensor): RefTensor {
   const shape = broadcastShape(cond.shape, broadcastShape(a.shape, b.shape));

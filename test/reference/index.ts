@@ -1,5 +1,23 @@
 export { type AttentionOptions, attention, keyMask } from "./attention.ts";
-export { add, div, dropout, maskedFill, maximum, minimum, mul, sub, where, zip } from "./binary.ts";
+export {
+  add,
+  div,
+  dropout,
+  eq,
+  ge,
+  gt,
+  le,
+  lt,
+  maskedFill,
+  maximum,
+  minimum,
+  mul,
+  ne,
+  pow,
+  sub,
+  where,
+  zip,
+} from "./binary.ts";
 export { concat, permute, reshape, slice, split, stack } from "./layout.ts";
 export { embedding, gatherLast, indexSelect, zeroRow } from "./lookup.ts";
 export { type CrossEntropyOptions, crossEntropy, maskedCrossEntropy, mse, symmetricKL } from "./losses.ts";
@@ -7,27 +25,54 @@ export { bankLinear, linear, type MatmulOptions, matmul } from "./matmul.ts";
 export { layerNorm, logSoftmax, softmax } from "./normalise.ts";
 export { type NumericalGradientOptions, numericalGradient } from "./numerical-gradient.ts";
 export { type AdamWOptions, type AdamWState, adamwStep, clipGradNorm } from "./optimise.ts";
+export { argsort, topK } from "./order.ts";
 export { type Philox4, philox4x32 } from "./philox.ts";
 export {
   abs,
+  ceil,
   clamp,
+  cos,
+  elu,
   erf,
   exp,
+  exp2,
+  expm1,
+  floor,
   gelu,
   geluTanh,
+  leakyRelu,
   log,
+  log1p,
+  log2,
   map,
   neg,
-  pow,
+  pow as powNumber,
   recip,
   relu,
+  round,
   rsqrt,
   sigmoid,
+  sign,
   silu,
+  sin,
   softplus,
   sqrt,
   square,
   tanh,
+  trunc,
 } from "./pointwise.ts";
-export { argmax, l2Norm, logSumExp, max, mean, type ReduceOptions, sum, variance } from "./reduce.ts";
+export {
+  alongAxis,
+  argmax,
+  argmin,
+  cumsum,
+  l2Norm,
+  logSumExp,
+  max,
+  mean,
+  min,
+  type ReduceOptions,
+  sum,
+  variance,
+} from "./reduce.ts";
 export { expand, indices, type RefIndices, type RefTensor, ref } from "./tensor.ts";

@@ -20,6 +20,31 @@ export const tanh: Unary = (x) => map(x, Math.tanh);
 export const sigmoid: Unary = (x) => map(x, sigmoidOf);
 export const erf: Unary = (x) => map(x, erfOf);
 
+export const exp2: Unary = (x) => map(x, (v) => 2 ** v);
+export const expm1: Unary = (x) => map(x, Math.expm1);
+export const log2: Unary = (x) => map(x, Math.log2);
+export const log1p: Unary = (x) => map(x, Math.log1p);
+export const sin: Unary = (x) => map(x, Math.sin);
+export const cos: Unary = (x) => map(x, Math.cos);
+export const floor: Unary = (x) => map(x, Math.floor);
+export const ceil: Unary = (x) => map(x, Math.ceil);
+export const trunc: Unary = (x) => map(x, Math.trunc);
+export const sign: Unary = (x) => map(x, Math.sign);
+
+/** To the nearest whole number; halves to the even one. */
+export const round: Unary = (x) =>
+  map(x, (v) => (Math.abs(v % 1) === 0.5 ? 2 * Math.round(v / 2) : Math.round(v)));
+
+/** x, and `slope` x below 0. */
+export function leakyRelu(x: RefTensor, slope: number): RefTensor {
+  return map(x, (v) => (v < 0 ? slope * v : v));
+}
+
+/** x, and `alpha` (exp(x) - 1) below 0. */
+export function elu(x: RefTensor, alpha: number): RefTensor {
+  return map(x, (v) => (v < 0 ? alpha * Math.expm1(v) : v));
+}
+
 /** max(x, 0); NaN stays NaN. */
 export const relu: Unary = (x) => map(x, (v) => Math.max(v, 0));
 

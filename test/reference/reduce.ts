@@ -3,11 +3,11 @@ import {
   at,
   axisOf,
   indexMap,
+  indices,
   largest,
   type RefIndices,
   type RefTensor,
   ref,
-  sizeOf,
   stridesOf,
   total,
 } from "./tensor.ts";
@@ -53,6 +53,11 @@ export function max(x: RefTensor, options: ReduceOptions = {}): RefTensor {
   return reduce(x, options, largest);
 }
 
+/** NaN if one element is. */
+export function min(x: RefTensor, options: ReduceOptions = {}): RefTensor {
+  return reduce(x, options, (group) => -largest(group.map((value) => -value)));
+}
+
 /** Mean squared distance from the mean; `unbiased` divides by n - 1. */
 export function variance(x: RefTensor, options: ReduceOptions & { unbiased?: boolean } = {}): RefTensor {
   const less = options.unbiased ? 1 : 0;
@@ -70,26 +75,67 @@ export function logSumExp(x: RefTensor, options: ReduceOptions = {}): RefTensor 
   });
 }
 
-/** √Σx² over everything, a scalar. */
-export function l2Norm(x: RefTensor): RefTensor {
-  return ref([], [Math.sqrt(total(x.data.map((value) => value * value)))]);
+/** √Σx². */
+export function l2Norm(x: RefTensor, options: ReduceOptions = {}): RefTensor {
+  return reduce(x, options, (group) => Math.sqrt(total(group.map((value) => value * value))));
 }
 
-/** Index of the largest element along `dim`, the first of equals; `dim` is dropped. */
+/** Index of the largest element along `dim`, the first of equals; NaN is the largest. `dim` is dropped. */
 export function argmax(x: RefTensor, { dim = -1 }: { dim?: number } = {}): RefIndices {
-  const { outer, length, inner } = around(x.shape, dim);
+  return firstOf(x, dim, (a, b) => b - a);
+}
+
+/** Index of the smallest element along `dim`, the first of equals; NaN is found before all. */
+export function argmin(x: RefTensor, { dim = -1 }: { dim?: number } = {}): RefIndices {
+  return firstOf(x, dim, (a, b) => a - b);
+}
+
+/** The first element that a stable sort by `order` would put in front; NaN in front of all. */
+function firstOf(x: RefTensor, dim: number, order: (a: number, b: number) => number): RefIndices {
   const axis = axisOf(x.shape.length, dim);
   const shape = x.shape.filter((_, d) => d !== axis);
-  const data = new Int32Array(sizeOf(shape));
+  const places = alongAxis(x, dim, (row) => {
+    let best = 0;
+    row.forEach((value, i) => {
+      const top = at(row, best);
+      if (!Number.isNaN(top) && (Number.isNaN(value) || order(value, top) < 0)) best = i;
+    });
+    return [best];
+  });
+  return indices(shape, places.data);
+}
+
+/** `f` on each row of elements along `dim`, which takes the length that it gives. */
+export function alongAxis(x: RefTensor, dim: number, f: (row: Float64Array) => ArrayLike<number>): RefTensor {
+  const { outer, length, inner } = around(x.shape, dim);
+  const axis = axisOf(x.shape.length, dim);
+  const row = new Float64Array(length);
+  let out: RefTensor | null = null;
   for (let o = 0; o < outer; o++) {
     for (let i = 0; i < inner; i++) {
-      const start = o * length * inner + i;
-      let best = 0;
-      for (let l = 1; l < length; l++) {
-        if (at(x.data, start + l * inner) > at(x.data, start + best * inner)) best = l;
-      }
-      data[o * inner + i] = best;
+      for (let l = 0; l < length; l++) row[l] = at(x.data, (o * length + l) * inner + i);
+      const result = f(row);
+      out ??= ref(x.shape.map((n, d) => (d === axis ? result.length : n)));
+      for (let l = 0; l < result.length; l++) out.data[(o * result.length + l) * inner + i] = at(result, l);
     }
   }
-  return { shape, data };
+  return out ?? ref(x.shape);
+}
+
+/** Running sums along `dim`; exclusive: without the element itself; reverse: from the end. */
+export function cumsum(
+  x: RefTensor,
+  dim: number,
+  { exclusive = false, reverse = false }: { exclusive?: boolean; reverse?: boolean } = {},
+): RefTensor {
+  return alongAxis(x, dim, (row) => {
+    const sums = new Float64Array(row.length);
+    let sum = 0;
+    for (let n = 0; n < row.length; n++) {
+      const i = reverse ? row.length - 1 - n : n;
+      sums[i] = exclusive ? sum : sum + at(row, i);
+      sum += at(row, i);
+    }
+    return sums;
+  });
 }

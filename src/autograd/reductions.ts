@@ -1,0 +1,93 @@
+import { type DType, normaliseAxis, sizeOf } from "../array/index.ts";
+import { ShapeError } from "../gpu/index.ts";
+import * as ops from "../ops/index.ts";
+import { flatSqrt, square } from "./functions.ts";
+import { noGrad, tidy } from "./scope.ts";
+import { eq, ne } from "./selection.ts";
+import { type Axes, apply, type Tensor } from "./tensor.ts";
+
+/** Reductions over some dimensions (all, when none are given), running sums, and what is composed of them. */
+
+export interface ReduceOptions {
+  /** Leaves reduced dimensions with size 1. */
+  readonly keepDim?: boolean;
+}
+
+/** The largest element, NaN where one is NaN. The gradient is shared evenly among equal largest ones. */
+export const max = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => x.max(axes, options);
+/** The smallest element, like max. */
+export const min = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => x.min(axes, options);
+/** Where the largest element along `axis` lies, of equals the first: i32. Without axis: into all elements in order. */
+export const argmax = (x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor =>
+  x.argmax(axis, options);
+/** Where the smallest element lies, like argmax. */
+export const argmin = (x: Tensor, axis?: number, { keepDim }: ReduceOptions = {}): Tensor =>
+  apply(ops.argmin, [x], { axis, keepDim });
+/** log Σ exp(x), without overflow. */
+export const logSumExp = (x: Tensor, axes?: Axes, { keepDim }: ReduceOptions = {}): Tensor =>
+  apply(ops.logSumExp, [x], { axes: axesOf(axes), keepDim });
+/** Running sums along `axis`; exclusive: without the element itself; reverse: from the end. */
+export const cumsum = (x: Tensor, axis: number, options: Omit<ops.CumsumAttrs, "axis"> = {}): Tensor =>
+  apply(ops.cumsum, [x], { ...options, axis });
+
+/** Whether some element is not 0 (or false): bool. Of nothing false. */
+export function any(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  // Sums of zeros and ones are 0 only where all are.
+  return tidy(() => ne(ne(x, 0).to("f32").sum(axes, options), 0));
+}
+
+/** Whether no element is 0 (or false): bool. Of nothing true. */
+export function all(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  return tidy(() => eq(eq(x, 0).to("f32").sum(axes, options), 0));
+}
+
+export interface VarianceOptions extends ReduceOptions {
+  /** Σ (x - mean)² is divided by n - correction. Default 1, an unbiased estimate; 0: the mean square. */
+  readonly correction?: number;
+}
+
+/**
+ * Σ (x - mean)² / (n - correction), in two passes: the mean first, and what rounding has left of it once more, so that it
+ * holds where the mean is far above the deviation. In f32 for halves.
+ */
+export function variance(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor {
+  return inFull(x, (wide) => squaredDeviation("variance", wide, axes, options));
+}
+
+/** The square root of the variance. Its gradient is 0 where it is 0. */
+export function std(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor {
+  return inFull(x, (wide) => flatSqrt(squaredDeviation("std", wide, axes, options)));
+}
+
+/** √Σ x², the Euclidean norm. Its gradient is 0 where it is 0. Overflows where a square does, from 1.8e19 on. */
+export function norm(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  return inFull(x, (wide) => flatSqrt(square(wide).sum(axes, options)));
+}
+
+/** Computes in f32, and rounds once. */
+function inFull(x: Tensor, body: (wide: Tensor) => Tensor): Tensor {
+  const dtype: DType = x.dtype;
+  return tidy(() => body(dtype === "f16" || dtype === "bf16" ? x.to("f32") : x).to(dtype));
+}
+
+function squaredDeviation(
+  op: string,
+  x: Tensor,
+  axes: Axes | undefined,
+  { correction = 1, keepDim = false }: VarianceOptions,
+): Tensor {
+  const rank = x.shape.length;
+  const reduced = new Set((axesOf(axes) ?? [...x.shape.keys()]).map((axis) => normaliseAxis(op, axis, rank)));
+  const count = sizeOf([...reduced].map((axis) => x.shape[axis] as number));
+  if (!(count - correction > 0))
+    throw new ShapeError(`${op}: ${count} elements with correction ${correction} leave nothing to divide by`);
+  // The sum of squares is least at the mean: moving the mean changes nothing, so it needs no gradient.
+  const centred = (v: Tensor): Tensor => v.sub(noGrad(() => v.mean(axes, { keepDim: true })));
+  return square(centred(centred(x)))
+    .sum(axes, { keepDim })
+    .mul(1 / (count - correction));
+}
+
+function axesOf(axes: Axes | undefined): readonly number[] | undefined {
+  return typeof axes === "number" ? [axes] : axes;
+}
