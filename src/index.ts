@@ -112,6 +112,23 @@ export {
   variance,
   where,
 } from "./autograd/index.ts";
-export { CaptureRegion, Device, type DeviceTraits, GpuError, ShapeError } from "./gpu/index.ts";
+export {
+  CaptureRegion,
+  Device,
+  type DeviceTraits,
+  formatProfile,
+  GpuError,
+  type KernelProfile,
+  type MemoryReport,
+  memory,
+  memoryScope,
+  type ProfileOptions,
+  type ProfileReport,
+  profile,
+  resetPeakMemory,
+  ShapeError,
+  traceNaN,
+  trim,
+} from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
 export type { Activation } from "./ops/index.ts";

@@ -1,7 +1,4 @@
 // The engine below the ops: buffers, recorded commands, chunks, errors, and several devices.
-import { execFile } from "node:child_process";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Gpu, openGpu } from "../src/array/index.ts";
@@ -13,6 +10,7 @@ import { AdamW, clipGradNorm } from "../src/optim/index.ts";
 import { assertBitEqual } from "./compare.ts";
 import { liveBytes, gpu as openTestGpu, withEnv } from "./device.ts";
 import { sizeOf } from "./ops-table/row.ts";
+import { runProgram } from "./program-process.ts";
 
 const gpu = await openTestGpu();
 const memory = suite("engine, memory");
@@ -325,13 +323,8 @@ failures("an array that a kernel cannot bind as it is says so", () => {
 /** Runs a program that opens a device in a process of its own. */
 async function child(program: string): Promise<{ code: number; output: string }> {
   const open = `import { openGpu } from "./src/array/index.ts";\nconst gpu = await openGpu();\n`;
-  const args = ["--import", "tsx", "--input-type=module", "--eval", open + program];
-  const cwd = fileURLToPath(new URL("..", import.meta.url));
-  const [code, output] = await promisify(execFile)(process.execPath, args, { cwd }).then(
-    ({ stdout }) => [0, stdout] as const,
-    (error: { code: number; stdout: string }) => [error.code, error.stdout] as const,
-  );
-  return { code, output };
+  const { code, stdout } = await runProgram(open + program);
+  return { code, output: stdout };
 }
 
 failures("a process with an error of the GPU that nobody looked at fails in the end", async () => {

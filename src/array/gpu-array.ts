@@ -1,4 +1,4 @@
-import { type Device, GpuError, type PoolBuffer } from "../gpu/index.ts";
+import { type Device, GpuError, type Holding, OTHER, type PoolBuffer, SAVED } from "../gpu/index.ts";
 import { bytesOf, type DType } from "./dtype.ts";
 import { type Shape, sameShape, showShape, sizeOf, stridesOf } from "./shape.ts";
 
@@ -6,15 +6,23 @@ import { type Shape, sameShape, showShape, sizeOf, stridesOf } from "./shape.ts"
  * The bytes of one or more arrays: a list of chunks of `chunkBytes`, none larger than the device binds at once.
  * Counted: the chunks go back to the pool with the last reference.
  */
-export class Storage {
+export class Storage implements Holding {
   readonly device: Device;
   readonly bytes: number;
+  /** Of the first array that lies here, for reports. */
+  readonly shape: Shape;
+  readonly dtype: DType;
+  /** Bytes of the chunks as the pool counts them. */
+  readonly pooledBytes: number;
+  /** What memory() counts it under. */
+  scope: string;
   readonly chunkBytes: number;
   readonly chunks: readonly PoolBuffer[];
   /** Later storages have higher numbers. */
   readonly serial: number;
   #references = 1;
   #changes = 0;
+  #saved = 0;
 
   static #next = 0;
 
@@ -23,10 +31,14 @@ export class Storage {
     return Storage.#next;
   }
 
-  constructor(device: Device, bytes: number, chunkBytes: number) {
+  constructor(device: Device, shape: Shape, dtype: DType, chunkBytes: number) {
+    const bytes = sizeOf(shape) * bytesOf(dtype);
     this.device = device;
     this.bytes = bytes;
     this.serial = Storage.#next++;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.scope = device.ledger.current;
     this.chunkBytes = chunkBytes;
     const chunks: PoolBuffer[] = [];
     try {
@@ -38,6 +50,8 @@ export class Storage {
       throw error;
     }
     this.chunks = chunks;
+    this.pooledBytes = chunks.reduce((sum, chunk) => sum + chunk.bytes, 0);
+    device.ledger.add(this);
   }
 
   get references(): number {
@@ -64,7 +78,22 @@ export class Storage {
   release(): void {
     if (this.#references === 0) throw new GpuError("array: released twice");
     if (--this.#references > 0) return;
+    this.device.ledger.remove(this);
     for (const chunk of this.chunks) this.device.pool.release(chunk);
+  }
+
+  /** Counts it under `scope`, unless it has one already. */
+  assignScope(scope: string): void {
+    if (this.scope === OTHER) this.device.ledger.move(this, scope);
+  }
+
+  /** Kept for backward: while it has no other scope it counts as saved. `unsave` as often. */
+  save(): void {
+    if (this.#saved++ === 0) this.assignScope(SAVED);
+  }
+
+  unsave(): void {
+    if (--this.#saved === 0 && this.scope === SAVED) this.device.ledger.move(this, OTHER);
   }
 }
 
@@ -78,6 +107,8 @@ export class GpuArray {
   readonly dtype: DType;
   readonly offset: number;
   readonly strides: readonly number[];
+  /** Elements. */
+  readonly size: number;
   #alive = true;
 
   constructor(
@@ -92,10 +123,7 @@ export class GpuArray {
     this.dtype = dtype;
     this.offset = offset;
     this.strides = strides;
-  }
-
-  get size(): number {
-    return sizeOf(this.shape);
+    this.size = sizeOf(shape);
   }
 
   get bytes(): number {
@@ -148,6 +176,12 @@ export class GpuArray {
     this.assertAlive();
     this.storage.retain();
     return new GpuArray(this.storage, shape, this.dtype, offset, strides);
+  }
+
+  /** Counts its memory under a scope of memory(), unless it was made in one. */
+  under(scope: string): this {
+    this.storage.assignScope(scope);
+    return this;
   }
 
   release(): void {

@@ -6,6 +6,7 @@ import {
   type KernelSpec,
   type ParamValue,
   ShapeError,
+  type Work,
 } from "../gpu/index.ts";
 import { chunkBytesFor } from "./chunks.ts";
 import { bytesOf, type DType, decode, dtypeOf, encode, type TypedArray } from "./dtype.ts";
@@ -23,6 +24,13 @@ export interface GpuOptions {
 export interface GradientPlaces {
   /** The place of input `i`'s gradient where it holds nothing yet, else null. From now on it counts as written. */
   takePlace(i: number): GpuArray | null;
+}
+
+export interface ScopeOptions {
+  /** See emptyFor. */
+  readonly places?: GradientPlaces | null;
+  /** What runs, for the profiler and the tracer. */
+  readonly op?: string | null;
 }
 
 /**
@@ -160,25 +168,39 @@ export class Gpu {
     return decode(bytes.buffer, array.dtype, array.size);
   }
 
-  /** Records one dispatch. Arrays are bound by the names of the kernel's bindings. */
+  /**
+   * Records one dispatch. Arrays are bound by the names of the kernel's bindings. `work` is for the profiler and the
+   * tracer.
+   */
   run(
     kernel: KernelSpec,
     arrays: Readonly<Record<string, GpuArray | null>>,
     params: Readonly<Record<string, ParamValue>>,
     grid: Grid,
+    work?: Work,
   ): void {
     const bindings: Record<string, Binding> = {};
     for (const name in arrays) bindings[name] = this.#bind(kernel, name, arrays[name] ?? null);
-    this.device.run(kernel, bindings, params, grid);
+    this.device.run(kernel, bindings, params, grid, work);
   }
 
-  /** Runs `body`; arrays that it makes and does not retain are freed at its end. `places`: see emptyFor. */
-  scope<T>(body: () => T, keep: (result: T) => readonly GpuArray[], places: GradientPlaces | null = null): T {
+  /**
+   * Runs `body`; arrays that it makes and does not retain are freed at its end. `places`: see emptyFor. `op` names what
+   * runs, for the profiler and the tracer.
+   */
+  scope<T>(
+    body: () => T,
+    keep: (result: T) => readonly GpuArray[],
+    { places = null, op = null }: ScopeOptions = {},
+  ): T {
     const outer = this.#scope;
     const outerPlaces = this.#places;
     const made: GpuArray[] = [];
+    const { recorder } = this.device;
+    const outerOp = recorder.op;
     this.#scope = made;
     this.#places = places;
+    recorder.op = op ?? outerOp;
     try {
       const result = body();
       const kept = keep(result);
@@ -190,6 +212,7 @@ export class Gpu {
     } finally {
       this.#scope = outer;
       this.#places = outerPlaces;
+      recorder.op = outerOp;
     }
   }
 
@@ -211,7 +234,7 @@ export class Gpu {
     const bytes = sizeOf(shape) * itemBytes;
     const { alignment } = this.device.traits;
     const chunkBytes = bytes <= largest ? largest : chunkBytesFor(rowLength * itemBytes, largest, alignment);
-    return new GpuArray(new Storage(this.device, bytes, chunkBytes), shape, dtype);
+    return new GpuArray(new Storage(this.device, shape, dtype, chunkBytes), shape, dtype);
   }
 
   #own(array: GpuArray): GpuArray {
@@ -239,7 +262,8 @@ export class Gpu {
     const chunk = chunks.length === 1 ? 0 : Math.floor(start / chunkBytes);
     // Rounded up to a vec4: buffers and arena slots are padded to 256 bytes.
     const bytes = Math.max(16, Math.ceil(array.bytes / 16) * 16);
-    return { buffer: chunks[chunk] as Binding["buffer"], offset: start - chunk * chunkBytes, bytes };
+    const offset = start - chunk * chunkBytes;
+    return { buffer: chunks[chunk] as Binding["buffer"], offset, bytes, array };
   }
 }
 

@@ -7,7 +7,7 @@ export const MAX_RANK = 6;
 /** Number of elements: the product of the sizes, 1 for a scalar. */
 export function sizeOf(shape: Shape): number {
   let size = 1;
-  for (const n of shape) size *= n;
+  for (let i = 0; i < shape.length; i++) size *= shape[i] as number;
   return size;
 }
 

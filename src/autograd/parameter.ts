@@ -32,7 +32,7 @@ export class Parameter extends Tensor {
   #zeroEpoch: number | null = null;
 
   constructor(gpu: Gpu, array: GpuArray, { slices = 1, decay }: ParameterOptions = {}) {
-    super(gpu, array, null, true);
+    super(gpu, array.under("parameters"), null, true);
     untrack(this);
     this.slices = slices;
     this.decay = decay ?? array.shape.length - (slices > 1 ? 1 : 0) > 1;
@@ -47,7 +47,7 @@ export class Parameter extends Tensor {
       () => castArray(this.gpu, this.array, dtype),
       (made) => [made],
     );
-    this.replaceArray(converted);
+    this.replaceArray(converted.under("parameters"));
   }
 
   /** A parameter holding a copy of `data`. `dtype` f16 or bf16: for frozen weights, which then take half the memory. */

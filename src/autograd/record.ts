@@ -35,6 +35,7 @@ export function runOp(op: AnyOp, inputs: readonly (Source | null)[], attrs: unkn
       return result.output;
     },
     (result) => [result],
+    { op: op.name },
   );
   if (!saved) return { gpu, output, node: null, isDerived: inputs.some(isDerived) };
   const targets = inputs.map((x, i) => (needs[i] && x ? x.edge : null));

@@ -111,7 +111,9 @@ export abstract class Node {
     this.#saved = saved;
     for (const key in saved) {
       const value = saved[key];
-      if (value instanceof GpuArray) this.#versions.push(value.storage.version);
+      if (!(value instanceof GpuArray)) continue;
+      this.#versions.push(value.storage.version);
+      value.storage.save();
     }
     for (const target of targets) if (target instanceof Node) target.retain();
   }
@@ -159,7 +161,11 @@ export abstract class Node {
   /** Gives what backward needs back to the pool. */
   free(): void {
     if (!this.#saved) return;
-    for (const value of Object.values(this.#saved)) if (value instanceof GpuArray) value.release();
+    for (const value of Object.values(this.#saved)) {
+      if (!(value instanceof GpuArray)) continue;
+      value.storage.unsave();
+      value.release();
+    }
     this.#saved = null;
   }
 
@@ -227,7 +233,7 @@ export class OpNode extends Node implements GradientPlaces {
         }
       },
       () => [],
-      pass.usesPlaces ? this : null,
+      { places: pass.usesPlaces ? this : null, op: `${op.name} backward` },
     );
     this.#taken = null;
     if (!pass.retainGraph) this.free();

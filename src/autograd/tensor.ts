@@ -51,6 +51,7 @@ export class Tensor implements GradientSink, Source {
     this.#node = node;
     this.#requiresGrad = requiresGrad;
     track(this);
+    gpu.device.leaks?.watch(this, `tensor ${array.dtype} ${showShape(array.shape)}`);
   }
 
   get array(): GpuArray {
@@ -151,10 +152,13 @@ export class Tensor implements GradientSink, Source {
       if (own.storage.references === 1 && own.isBindable && own.hasShape(dy.shape) && !isHalf(own.dtype))
         ops.accumulate(this.gpu, own, dy);
       else
-        this.#gradient.replaceArray(addGradient(this.gpu, own.view(own.shape, own.offset, own.strides), dy));
+        this.#gradient.replaceArray(
+          addGradient(this.gpu, own.view(own.shape, own.offset, own.strides), dy).under("gradients"),
+        );
       return;
     }
-    const gradient = new Tensor(this.gpu, ownGradient(this.gpu, dy)).markDerived();
+    const own = ownGradient(this.gpu, dy).under("gradients");
+    const gradient = new Tensor(this.gpu, own).markDerived();
     untrack(gradient);
     this.#gradient = gradient;
   }
@@ -248,6 +252,7 @@ export class Tensor implements GradientSink, Source {
   /** Gives the memory back. Idempotent. */
   dispose(): void {
     untrack(this);
+    this.gpu.device.leaks?.forget(this);
     this.#array.release();
     this.#node?.release();
     this.#node = null;

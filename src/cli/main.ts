@@ -2,7 +2,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { describeFailure, exitCodeOf, UsageError } from "./failure.ts";
 import { versions } from "./session.ts";
-import { addTrainFlags, collect, overridesOf } from "./train-flags.ts";
+import { addModelFlags, addTrainFlags, collect, overridesOf } from "./train-flags.ts";
 
 const DEVICE = "auto, gpu, software, lavapipe, swiftshader, or a part of an adapter's name";
 
@@ -19,6 +19,7 @@ function program(): Command {
   addEvaluate(root);
   addPredict(root);
   addPretrain(root);
+  addProfile(root);
   addDemo(root);
   addDoctor(root);
   return quiet(root);
@@ -30,6 +31,7 @@ Examples:
   adamix train --task sentiment --method adamix-lora   one run of it
   adamix train sst2.yaml --lr 2e-3 --set peft.experts=8
   adamix evaluate runs/sentiment-adamix-lora-seed0 --mode ensemble
+  adamix profile --task sentiment --method adamix-lora where the time of its steps goes
   adamix predict runs/sentiment-adamix-lora-seed0 --text "the soup was far from bland ."
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or config. ADAMIX_DEVICE is the default of --device;
@@ -147,6 +149,25 @@ function recipeOf(options: Readonly<Record<string, number | undefined>>): Record
   const given: Record<string, number> = {};
   for (const [name, value] of Object.entries(named)) if (value !== undefined) given[name] = value;
   return given;
+}
+
+function addProfile(root: Command): void {
+  const command = root
+    .command("profile")
+    .summary("say where the time of a training step goes")
+    .description(
+      "Takes a few training steps and prints the time of each kernel, of the device and of the host. Writes nothing.",
+    )
+    .argument("[config]", "YAML file; config.json of a run is one too");
+  addModelFlags(command)
+    .option("--steps <n>", "steps to profile", count, 3)
+    .option("--warmup <n>", "steps before them, in which kernels compile", count, 5)
+    .addOption(deviceOption())
+    .action(async (file: string | undefined, options) => {
+      const { profileTraining } = await import("./profile.ts");
+      const { steps, warmup, device } = options;
+      await profileTraining({ file, overrides: overridesOf(options), steps, warmup, device });
+    });
 }
 
 function addDemo(root: Command): void {

@@ -9,6 +9,8 @@ interface Flag {
   readonly help: string;
   /** How the value is read: as YAML reads it (default), as it stands, or as a list with commas. */
   readonly as?: "text" | "list";
+  /** About a whole run: not for `profile`, which takes a few steps and writes nothing. */
+  readonly ofRun?: true;
 }
 
 /** Flags of `adamix train` that stand for keys of the config; every other key has --set. */
@@ -36,28 +38,39 @@ export const TRAIN_FLAGS: readonly Flag[] = [
   { flag: "--alpha <x>", key: "peft.alpha", help: "LoRA's update is scaled by alpha / rank" },
   { flag: "--experts <n>", key: "peft.experts", help: "experts of a mixture" },
   { flag: "--share <side>", key: "peft.share", help: "side with one expert for all: up, down or none" },
-  { flag: "--epochs <n>", key: "training.epochs", help: "passes over the training examples" },
-  { flag: "--steps <n>", key: "training.steps", help: "optimiser steps, instead of epochs" },
+  { flag: "--epochs <n>", key: "training.epochs", help: "passes over the training examples", ofRun: true },
+  { flag: "--steps <n>", key: "training.steps", help: "optimiser steps, instead of epochs", ofRun: true },
   { flag: "--batch-size <n>", key: "training.batchSize", help: "examples of a step" },
   { flag: "--lr <rate>", key: "training.lr", help: "peak learning rate" },
   { flag: "--dropout <p>", key: "training.dropout", help: "dropout of hidden states and attention" },
   { flag: "--max-length <n>", key: "training.maxLength", help: "longest sequence, in tokens" },
   { flag: "--seed <n>", key: "training.seed", help: "seed of head, experts, routes, dropout and order" },
   { flag: "--limit-train <n>", key: "training.limitTrain", help: "train on n examples, drawn by the seed" },
-  { flag: "--evaluate-every <n>", key: "training.evaluateEverySteps", help: "steps between evaluations" },
-  { flag: "--out <folder>", key: "out", help: "folder of the run", as: "text" },
+  {
+    flag: "--evaluate-every <n>",
+    key: "training.evaluateEverySteps",
+    help: "steps between evaluations",
+    ofRun: true,
+  },
+  { flag: "--out <folder>", key: "out", help: "folder of the run", as: "text", ofRun: true },
 ];
 
 /** Adds the flags, --force and --set to a command. */
 export function addTrainFlags(command: Command): Command {
   for (const { flag, help } of TRAIN_FLAGS) command.option(flag, help);
-  return command
-    .option("--force", "replace a run that is already there")
-    .option(
-      "--set <key=value>",
-      "any key of the config, as in --set training.lr=3e-4; may be repeated",
-      collect,
-    );
+  command.option("--force", "replace a run that is already there");
+  return addSet(command);
+}
+
+/** Adds the flags that say what is trained, and --set. */
+export function addModelFlags(command: Command): Command {
+  for (const { flag, help, ofRun } of TRAIN_FLAGS) if (!ofRun) command.option(flag, help);
+  return addSet(command);
+}
+
+function addSet(command: Command): Command {
+  const help = "any key of the config, as in --set training.lr=3e-4; may be repeated";
+  return command.option("--set <key=value>", help, collect);
 }
 
 /** What the flags and --set say about the config, in that order. */

@@ -1,6 +1,9 @@
+import type { Gpu } from "../array/index.ts";
+import { Stream } from "../autograd/index.ts";
 import type { Encoded } from "../data/index.ts";
-import type { PeftMethod } from "../peft/index.ts";
-import type { FineTuneOptions, PretrainedFolder } from "../train/index.ts";
+import type { RobertaForSequenceClassification } from "../models/index.ts";
+import { AdaptationSet, type PeftMethod } from "../peft/index.ts";
+import { type FineTuneOptions, loadClassifier, type PretrainedFolder } from "../train/index.ts";
 import { lengthFor, openEncoder } from "./encoder.ts";
 import { encodedSplit } from "./evaluation.ts";
 import { methodOf } from "./methods.ts";
@@ -33,6 +36,22 @@ export async function prepare(config: TrainConfig): Promise<Prepared> {
   const examples = limited(all, training.limitTrain, training.seed);
   const steps = training.steps ?? Math.ceil(((training.epochs ?? 1) * examples.length) / training.batchSize);
   return { config, source, labels, maxLength, train: examples, dev, method, steps };
+}
+
+/** The model on the device, and the method's set attached to it where there is a method. */
+export function buildModel(
+  gpu: Gpu,
+  { config, source, labels, method }: Prepared,
+): { readonly model: RobertaForSequenceClassification; readonly set: AdaptationSet | null } {
+  const { seed, dropout } = config.training;
+  const overrides = {
+    ...(config.pooling !== null && { classifier_pooling: config.pooling }),
+    ...(dropout !== null && { hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }),
+  };
+  const model = loadClassifier(gpu, source, { labels, seed, overrides });
+  if (config.method === "full") model.setRequiresGrad(true);
+  const set = method && new AdaptationSet(gpu, model, method, { stream: Stream.seed(seed) });
+  return { model, set };
 }
 
 /** The settings of fineTune. */

@@ -1,8 +1,7 @@
 import type { Gpu } from "../array/index.ts";
-import { Stream } from "../autograd/index.ts";
 import type { RobertaForSequenceClassification } from "../models/index.ts";
-import { AdaptationSet } from "../peft/index.ts";
-import { fineTune, loadClassifier, MergedView, RunFolder, type StepReport } from "../train/index.ts";
+import type { AdaptationSet } from "../peft/index.ts";
+import { fineTune, MergedView, RunFolder, type StepReport } from "../train/index.ts";
 import { type Override, readConfig } from "./config-file.ts";
 import { score } from "./evaluation.ts";
 import { resolveConfig } from "./presets.ts";
@@ -10,7 +9,7 @@ import { createProgress } from "./progress.ts";
 import { digits, grouped, majorityShare, print, rate, scoreLine, table } from "./report.ts";
 import { describeDevice, withGpu } from "./session.ts";
 import { countsOf, type ParameterCounts, writeResults } from "./train-results.ts";
-import { optionsOf, type Prepared, prepare, stepsOfEpoch } from "./train-setup.ts";
+import { buildModel, optionsOf, type Prepared, prepare, stepsOfEpoch } from "./train-setup.ts";
 
 export interface TrainCommand {
   readonly file: string | undefined;
@@ -39,15 +38,8 @@ async function trainOn(
   replace: boolean,
   logEvery: number | undefined,
 ): Promise<void> {
-  const { config, source, labels, dev, method } = prepared;
-  const { seed, dropout } = config.training;
-  const overrides = {
-    ...(config.pooling !== null && { classifier_pooling: config.pooling }),
-    ...(dropout !== null && { hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }),
-  };
-  const model = loadClassifier(gpu, source, { labels, seed, overrides });
-  if (config.method === "full") model.setRequiresGrad(true);
-  const set = method && new AdaptationSet(gpu, model, method, { stream: Stream.seed(seed) });
+  const { config, dev } = prepared;
+  const { model, set } = buildModel(gpu, prepared);
   const view = new MergedView(model, set);
   const counts = countsOf(model, set, view.set);
   const run = RunFolder.create(config.out, config, { replace });

@@ -1,9 +1,9 @@
+import { BindGroups } from "./bind-groups.ts";
 import {
   type Binding,
-  type Bindings,
-  bindGroupKey,
+  checkBindings,
   countWrites,
-  createBindGroup,
+  type DispatchNote,
   type Grid,
   type Params,
   ParamWords,
@@ -15,6 +15,8 @@ import type { Pool, PoolBuffer } from "./pool.ts";
 /** A dispatch that can be encoded as it stands. `offsets`: of its parameters, empty where it has none. */
 export interface CapturedDispatch {
   readonly kernel: Kernel;
+  /** For those who look on at a replay. */
+  readonly note: DispatchNote;
   readonly group: GPUBindGroup;
   readonly offsets: readonly number[];
   readonly grid: Grid;
@@ -31,7 +33,7 @@ export interface CapturedCopy {
 
 interface Pending {
   readonly kernel: Kernel;
-  readonly bindings: Bindings;
+  readonly note: DispatchNote;
   readonly offsets: readonly number[];
   readonly grid: Grid;
 }
@@ -86,8 +88,9 @@ export class CommandList {
     return undefined;
   }
 
-  dispatch(kernel: Kernel, bindings: Bindings, params: Params, grid: Grid): void {
-    bindGroupKey(kernel, bindings); // names are checked before anything is taken down
+  dispatch(note: DispatchNote, params: Params, grid: Grid): void {
+    const { kernel, bindings } = note;
+    checkBindings(kernel, bindings); // before anything is taken down
     const { params: layout } = kernel.layout;
     const offset = this.#paramBytes;
     const slotBytes = Math.ceil((layout?.bytes ?? 0) / this.#slotAlign) * this.#slotAlign;
@@ -98,7 +101,7 @@ export class CommandList {
     countWrites(kernel, bindings);
     for (const { name, writes } of kernel.layout.bindings)
       if (writes) this.#written.add((bindings[name] as Binding).buffer);
-    this.#pending.push({ kernel, bindings, offsets: layout ? [offset] : [], grid });
+    this.#pending.push({ kernel, note, offsets: layout ? [offset] : [], grid });
   }
 
   copy(
@@ -130,17 +133,11 @@ export class CommandList {
     this.#uniforms = uniforms;
     if (uniforms) this.#buffers.add(uniforms);
     this.#throwIfFreed();
-    const groups = new Map<string, GPUBindGroup>();
+    const groups = new BindGroups(device, uniforms?.gpu ?? null);
     this.#commands = this.#pending.map((command) => {
       if (!command.kernel) return command;
-      const { kernel, bindings, offsets, grid } = command;
-      const key = bindGroupKey(kernel, bindings);
-      let group = groups.get(key);
-      if (!group) {
-        group = createBindGroup(device, kernel, bindings, uniforms?.gpu ?? null);
-        groups.set(key, group);
-      }
-      return { kernel, group, offsets, grid };
+      const { kernel, note, offsets, grid } = command;
+      return { kernel, note, group: groups.get(kernel, note.bindings), offsets, grid };
     });
     this.#pending = [];
     this.#bindGroups = groups.size;

@@ -7,11 +7,15 @@ import {
   numberFromEnv,
 } from "../platform/index.ts";
 import { Captures } from "./captures.ts";
-import type { Binding, Grid, ParamValue } from "./dispatch.ts";
+import type { Bindings, Grid, Params, Work } from "./dispatch.ts";
+import { DispatchList } from "./dispatch-list.ts";
 import { GpuError } from "./errors.ts";
 import { KernelCache, type KernelSpec } from "./kernel.ts";
+import { LeakReporter } from "./leaks.ts";
+import { MemoryLedger, showLargest } from "./ledger.ts";
 import { Pool, type PoolBuffer, type PoolStatistics } from "./pool.ts";
 import { Recorder, type RecorderStatistics } from "./recorder.ts";
+import { Watch } from "./watch.ts";
 
 /** What kernels are chosen by. */
 export interface DeviceTraits {
@@ -48,6 +52,12 @@ export class Device {
   readonly recorder: Recorder;
   readonly kernels: KernelCache;
   readonly captures: Captures;
+  /** What is alive, by scope. */
+  readonly ledger = new MemoryLedger();
+  /** The profiler, the listing of ADAMIX_DEBUG and the tracer of NaN. */
+  readonly watch: Watch;
+  /** Reports tensors that were lost; null unless ADAMIX_DEBUG is 1 or more. */
+  readonly leaks: LeakReporter | null;
   readonly #device: GPUDevice;
   #failure: GpuError | null = null;
   #closed = false;
@@ -60,14 +70,19 @@ export class Device {
     void device.lost.then((info) => {
       if (!this.#closed) this.#fail(`device lost: ${info.message || info.reason}`);
     });
+    const debug = debugLevel();
     const budgetBytes = numberFromEnv("ADAMIX_MEMORY_MB", 16_384) * 2 ** 20;
-    this.pool = new Pool(device, budgetBytes);
-    this.kernels = new KernelCache(device, debugLevel() >= 2 ? printCode : null);
+    this.pool = new Pool(device, budgetBytes, () => `the largest are ${showLargest(this.ledger.largest(5))}`);
+    this.kernels = new KernelCache(device, debug >= 2 ? printCode : null);
     this.recorder = new Recorder(device, found.kind === "software", () => this.#throwFailure());
     this.captures = new Captures(this.pool, this.recorder, {
       slotAlign: device.limits.minUniformBufferOffsetAlignment,
       acquire: (bytes) => this.acquire(bytes),
     });
+    this.watch = new Watch(device, this.recorder, this.kernels, this.pool);
+    this.leaks = debug >= 1 ? new LeakReporter(printLine) : null;
+    if (debug >= 1) void this.watch.add(new DispatchList(printLine, this.watch.hasTimestamps));
+    if (debug >= 3) this.watch.startTracing();
   }
 
   /**
@@ -83,17 +98,12 @@ export class Device {
     return new Device(found, device);
   }
 
-  run(
-    spec: KernelSpec,
-    bindings: Readonly<Record<string, Binding>>,
-    params: Readonly<Record<string, ParamValue>>,
-    grid: Grid,
-  ): void {
+  run(spec: KernelSpec, bindings: Bindings, params: Params, grid: Grid, work?: Work): void {
     this.#throwFailure();
     this.captures.checkDevice();
     const kernel = this.kernels.get(spec);
     this.#throwFailure(); // a kernel that does not compile
-    this.recorder.dispatch(kernel, bindings, params, grid);
+    this.recorder.dispatch(kernel, bindings, params, grid, work);
   }
 
   acquire(bytes: number): PoolBuffer {
@@ -103,7 +113,9 @@ export class Device {
       this.captures.reclaim();
       this.trim();
     }
-    return this.pool.acquire(bytes);
+    const buffer = this.pool.acquire(bytes);
+    if (this.watch.isTracing) this.recorder.clear(buffer);
+    return buffer;
   }
 
   /** Gives the memory that waits for reuse back to the driver. */
@@ -136,6 +148,7 @@ export class Device {
       await this.recorder.throttle();
     } finally {
       this.#closed = true;
+      this.leaks?.end();
       this.#device.destroy();
     }
   }
@@ -184,6 +197,10 @@ function raisesLimits(): boolean {
   const wanted = env("ADAMIX_LIMITS") ?? "adapter";
   if (wanted === "adapter" || wanted === "default") return wanted === "adapter";
   throw new Error(`env: ADAMIX_LIMITS is "${wanted}", expected adapter or default`);
+}
+
+function printLine(line: string): void {
+  console.error(line);
 }
 
 function printCode(label: string, code: string): void {

@@ -7,6 +7,37 @@ export interface Binding {
   readonly buffer: PoolBuffer;
   readonly offset: number;
   readonly bytes: number;
+  /** What lies there, for those who look on. Absent for the dummy of an absent array. */
+  readonly array?: BoundArray;
+}
+
+/** What a profiler or a tracer says about a bound array. */
+export interface BoundArray {
+  readonly shape: readonly number[];
+  readonly dtype: string;
+}
+
+/** `offset` and `strides` count elements from the start of the binding. */
+export interface BoundPart extends BoundArray {
+  readonly offset: number;
+  readonly strides: readonly number[];
+}
+
+/** What an op can say about one dispatch. Only looked at while a device is profiled or traced. */
+export interface Work {
+  /** Floating-point operations. */
+  readonly flops?: number;
+  /** Where a kernel is handed a whole storage: the strided part that it reads or writes, by binding. */
+  readonly parts?: Readonly<Record<string, BoundPart>>;
+}
+
+/** A dispatch, as it is told to those who look on. */
+export interface DispatchNote {
+  readonly kernel: Kernel;
+  readonly bindings: Bindings;
+  readonly work: Work | undefined;
+  /** "layerNorm", "layerNorm backward"; null outside of any op. */
+  readonly op: string | null;
 }
 
 export type Bindings = Readonly<Record<string, Binding>>;
@@ -24,21 +55,19 @@ export function grid1d(groups: number): Grid {
   return [Math.ceil(groups / y), y, 1];
 }
 
-/** Names a bind group by kernel, buffers and ranges, after a check that each binding got its buffer. */
-export function bindGroupKey(kernel: Kernel, bindings: Bindings): string {
+/** Throws unless each binding of the kernel has its buffer, and nothing else is passed. */
+export function checkBindings(kernel: Kernel, bindings: Bindings): void {
   const wanted = kernel.layout.bindings;
-  let key = `${kernel.id}`;
-  for (const { name } of wanted) {
-    const binding = bindings[name];
-    if (!binding) throw new GpuError(`${kernel.label}: no buffer passed for "${name}"`);
-    key += `:${binding.buffer.id},${binding.offset},${binding.bytes}`;
+  for (let i = 0; i < wanted.length; i++) {
+    const { name } = wanted[i] as (typeof wanted)[number];
+    if (!bindings[name]) throw new GpuError(`${kernel.label}: no buffer passed for "${name}"`);
   }
-  const names = Object.keys(bindings);
-  if (names.length > wanted.length) {
-    const extra = names.filter((name) => !wanted.some((b) => b.name === name));
+  let given = 0;
+  for (const _ in bindings) given++;
+  if (given > wanted.length) {
+    const extra = Object.keys(bindings).filter((name) => !wanted.some((b) => b.name === name));
     throw new GpuError(`${kernel.label}: has no binding named ${extra.join(", ")}`);
   }
-  return key;
 }
 
 /** Counts a dispatch in the versions of the buffers that it writes to. */
@@ -46,23 +75,6 @@ export function countWrites(kernel: Kernel, bindings: Bindings): void {
   for (const { name, writes } of kernel.layout.bindings) {
     if (writes) (bindings[name] as Binding).buffer.version++;
   }
-}
-
-/** A bind group whose parameters lie in `uniforms`, at the dynamic offset of each dispatch. */
-export function createBindGroup(
-  device: GPUDevice,
-  kernel: Kernel,
-  bindings: Bindings,
-  uniforms: GPUBuffer | null,
-): GPUBindGroup {
-  const entries: GPUBindGroupEntry[] = kernel.layout.bindings.map(({ name, binding }) => {
-    const { buffer, offset, bytes } = bindings[name] as Binding;
-    return { binding, resource: { buffer: buffer.gpu, offset, size: bytes } };
-  });
-  const { params } = kernel.layout;
-  if (params && uniforms)
-    entries.push({ binding: params.binding, resource: { buffer: uniforms, size: params.bytes } });
-  return device.createBindGroup({ label: kernel.label, layout: kernel.bindGroupLayout, entries });
 }
 
 /** Parameters of many dispatches behind one another, as the words of a uniform buffer. */

@@ -1,6 +1,11 @@
 export type { CommandList } from "./command-list.ts";
 export { Device, type DeviceTraits } from "./device.ts";
-export { type Binding, type Grid, grid1d, type ParamValue } from "./dispatch.ts";
+export { type Binding, type Grid, grid1d, type ParamValue, type Work } from "./dispatch.ts";
 export { GpuError, ShapeError } from "./errors.ts";
 export { type KernelSpec, kernelCode } from "./kernel.ts";
+export { type Holding, type LargeTensor, OTHER, SAVED, type ScopeMemory } from "./ledger.ts";
+export { type MemoryReport, memory, memoryScope, resetPeakMemory, trim } from "./memory.ts";
 export { CaptureRegion, Pool, type PoolBuffer, type PoolStatistics, sizeClass } from "./pool.ts";
+export { type KernelProfile, type ProfileOptions, type ProfileReport, Profiler, profile } from "./profile.ts";
+export { formatProfile } from "./profile-table.ts";
+export { traceNaN } from "./trace-nan.ts";

@@ -15,6 +15,7 @@ export interface KernelSpec {
 export interface Kernel {
   readonly id: number;
   readonly label: string;
+  readonly spec: KernelSpec;
   readonly layout: EntryLayout;
   readonly pipeline: GPUComputePipeline;
   readonly bindGroupLayout: GPUBindGroupLayout;
@@ -84,7 +85,7 @@ export class KernelCache {
       layout: this.#device.createPipelineLayout({ bindGroupLayouts: [bindGroupLayout] }),
       compute: { module, entryPoint: spec.entry },
     });
-    return { id: this.#kernels.size + 1, label, layout, pipeline, bindGroupLayout };
+    return { id: this.#kernels.size + 1, label, spec, layout, pipeline, bindGroupLayout };
   }
 }
 

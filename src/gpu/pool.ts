@@ -1,4 +1,5 @@
 import { GpuError } from "./errors.ts";
+import { megabytes } from "./ledger.ts";
 
 /**
  * One pooled GPU buffer. `id` orders buffers by age; `batch` is the last unsubmitted batch that uses it; `version`
@@ -102,8 +103,10 @@ export class Pool {
   readonly #free = new FreeList();
   /** Those that captured steps hold. */
   readonly #regions = new Set<CaptureRegion>();
-  readonly #budgetBytes: number;
   readonly #maxBufferBytes: number;
+  /** Live, pooled and captured bytes together never exceed it. */
+  readonly budgetBytes: number;
+  readonly #explain: () => string;
   /** Where memory comes from while a step is captured, and for which run of it. */
   lending: { readonly region: CaptureRegion; readonly run: object } | null = null;
   #nextId = 1;
@@ -112,17 +115,19 @@ export class Pool {
   #capturedBytes = 0;
   #peakBytes = 0;
 
-  constructor(device: GPUDevice, budgetBytes: number) {
+  /** `explain` names what the memory is taken by, for the error of an exceeded budget. */
+  constructor(device: GPUDevice, budgetBytes: number, explain: () => string) {
     this.#device = device;
-    this.#budgetBytes = budgetBytes;
     this.#maxBufferBytes = Math.floor(device.limits.maxBufferSize / SMALLEST) * SMALLEST;
+    this.budgetBytes = budgetBytes;
+    this.#explain = explain;
   }
 
   /** Whether `acquire` stays within the budget. */
   fits(bytes: number): boolean {
     const size = this.#sizeOf(bytes);
     const isFree = this.lending?.region.free.has(size) || this.#free.has(size);
-    return isFree || this.#heldBytes + size <= this.#budgetBytes;
+    return isFree || this.#heldBytes + size <= this.budgetBytes;
   }
 
   acquire(bytes: number): PoolBuffer {
@@ -195,6 +200,11 @@ export class Pool {
     };
   }
 
+  /** The peak starts again from what is live now. */
+  resetPeak(): void {
+    this.#peakBytes = this.#liveBytes + this.#capturedBytes;
+  }
+
   /** Destroys every free buffer. The caller has flushed: no recorded command may still name one. */
   trim(): void {
     for (const buffer of this.#free.takeAll()) buffer.gpu.destroy();
@@ -225,12 +235,12 @@ export class Pool {
   }
 
   #create(size: number): PoolBuffer {
-    if (this.#heldBytes + size > this.#budgetBytes) {
+    if (this.#heldBytes + size > this.budgetBytes) {
       const captured = this.#capturedBytes > 0 ? `, captured steps ${megabytes(this.#capturedBytes)}` : "";
       throw new GpuError(
-        `pool: ${megabytes(size)} more would exceed the budget of ${megabytes(this.#budgetBytes)} ` +
+        `pool: ${megabytes(size)} more would exceed the budget of ${megabytes(this.budgetBytes)} ` +
           `(live ${megabytes(this.#liveBytes)}, pooled ${megabytes(this.#pooledBytes)}${captured}): ` +
-          "use smaller batches, or raise ADAMIX_MEMORY_MB",
+          `free tensors (tidy, dispose), use smaller batches, or raise ADAMIX_MEMORY_MB; ${this.#explain()}`,
       );
     }
     const gpu = this.#device.createBuffer({
@@ -245,7 +255,3 @@ export class Pool {
 
 /** WebGPU's numbers: Node has no global GPUBufferUsage until an adapter's globals are installed. */
 export const GPU_USAGE = { MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128 } as const;
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-}

@@ -24,7 +24,7 @@ export function copyInto(gpu: Gpu, source: GpuArray, target: GpuArray): void {
     copyHalves(gpu, source, target);
     return;
   }
-  if (source.storage.chunks.length === 1 && target.storage.chunks.length === 1) {
+  if (isWhole(source, target)) {
     copyBox(gpu, source, target, source.shape, source.offset, target.offset);
     return;
   }
@@ -82,7 +82,19 @@ function copyBox(
     source: chunkAt(gpu, source, sourceStart),
     destination: chunkAt(gpu, target, targetStart),
   };
-  gpu.run(stridedKernel, arrays, params, grid1d(Math.ceil(n / 64)));
+  const { source_offset, target_offset } = params;
+  const parts = isWhole(source, target)
+    ? { source, destination: target }
+    : {
+        source: { shape, dtype: source.dtype, offset: source_offset, strides: source.strides },
+        destination: { shape, dtype: target.dtype, offset: target_offset, strides: target.strides },
+      };
+  gpu.run(stridedKernel, arrays, params, grid1d(Math.ceil(n / 64)), { parts });
+}
+
+/** Whether one binding holds either storage. */
+function isWhole(source: GpuArray, target: GpuArray): boolean {
+  return source.storage.chunks.length === 1 && target.storage.chunks.length === 1;
 }
 
 /**
@@ -132,7 +144,8 @@ function copyHalvesFrom(
     target_strides: target.strides,
   };
   const arrays = { source: chunk, destination: chunkAt(gpu, target, place) };
-  gpu.run(stridedHalvesKernel, arrays, params, grid1d(Math.ceil(n / 2 / 64)));
+  const work = isWhole(source, target) ? { parts: { source, destination: target } } : undefined;
+  gpu.run(stridedHalvesKernel, arrays, params, grid1d(Math.ceil(n / 2 / 64)), work);
 }
 
 /** The chunk of an array's storage that holds one of its elements. */

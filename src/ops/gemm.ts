@@ -1,5 +1,5 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
-import { type Grid, grid1d, type KernelSpec } from "../gpu/index.ts";
+import { grid1d, type KernelSpec } from "../gpu/index.ts";
 import { activate, activationCode } from "./activation.ts";
 import { contract } from "./contraction.ts";
 import { type Product, type Strides, stridesOf } from "./product.ts";
@@ -11,11 +11,10 @@ type Entry = "nn" | "nt" | "tn";
 /** What is done with a result: the library of shaders/lib that stores it. */
 type Store = "gemm_store" | "gemm_store_activated" | "gemm_store_added";
 
-/** What one kernel is made of; see `kernelOf`. */
+/** What one kernel is made of but for its store; see `kernelOf`. */
 interface Variant {
   readonly shader: string;
   readonly entry: string;
-  readonly store: Store;
   /** Lanes of its subgroups; 0: of no matter. */
   readonly lanes?: number;
   /** Loads single floats. */
@@ -24,7 +23,7 @@ interface Variant {
 
 const kernels = new Map<string, KernelSpec>();
 
-function kernelOf({ shader, entry, store, lanes = 0, ones = false }: Variant): KernelSpec {
+function kernelOf({ shader, entry, lanes = 0, ones = false }: Variant, store: Store): KernelSpec {
   const key = `${shader}.${entry} ${store} ${lanes} ${ones}`;
   let kernel = kernels.get(key);
   if (!kernel) {
@@ -67,7 +66,7 @@ function subgroupRows(entry: Entry, lanes: number): number {
 }
 
 interface Choice {
-  readonly kernel: KernelSpec;
+  readonly variant: Variant;
   /** The name that the kernel gives its results: c or, in groups of four, c4. */
   readonly four: boolean;
   readonly rows: number;
@@ -75,36 +74,23 @@ interface Choice {
 }
 
 /** Chosen by adapter class, what is transposed, whether there is one row, and whether sizes are multiples of four. */
-function choose(gpu: Gpu, p: Product, strides: Strides, fours?: boolean): Choice {
-  const store = storeOf(p);
+function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
   const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
   const entry = subgroupEntry(p, lanes);
   const isSum = (p.sums ?? 1) > 1 || p.routing === "collect";
   if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
     const four = inFours("nt", p, strides);
-    const kernel = kernelOf({ shader: "matmul_vector", entry: "nt", store, lanes, ones: !four });
-    return { kernel, four, rows: 1, columns: 4 };
+    const variant = { shader: "matmul_vector", entry: "nt", lanes, ones: !four };
+    return { variant, four, rows: 1, columns: 4 };
   }
-  if (!gpu.isSoftware) {
-    return {
-      kernel: kernelOf({ shader: "matmul", entry: "tiled", store }),
-      four: false,
-      rows: 64,
-      columns: 64,
-    };
-  }
-  if (!entry || (isSum && entry !== "tn")) {
-    return {
-      kernel: kernelOf({ shader: "matmul", entry: "plain", store }),
-      four: false,
-      rows: 32,
-      columns: 32,
-    };
-  }
-  const four = fours ?? inFours(entry, p, strides);
+  if (!gpu.isSoftware)
+    return { variant: { shader: "matmul", entry: "tiled" }, four: false, rows: 64, columns: 64 };
+  if (!entry || (isSum && entry !== "tn"))
+    return { variant: { shader: "matmul", entry: "plain" }, four: false, rows: 32, columns: 32 };
+  const four = inFours(entry, p, strides);
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
-  const kernel = kernelOf({ shader, entry, store, lanes, ones: !four });
-  return { kernel, four, rows: subgroupRows(entry, lanes), columns: 4 * lanes };
+  const variant = { shader, entry, lanes, ones: !four };
+  return { variant, four, rows: subgroupRows(entry, lanes), columns: 4 * lanes };
 }
 
 function storeOf({ activation, accumulate }: Product): Store {
@@ -131,12 +117,11 @@ export function gemm(gpu: Gpu, p: Product): void {
     gemm(gpu, { ...p, c: z, z: null, activation: undefined });
     activate(gpu, z, p.activation, p.c);
   } else {
-    // Pieces load as the whole would: it decides the order of the sums.
-    const { four } = choose(gpu, p, strides);
+    // Pieces take the kernel of the whole: it decides the order of the sums.
+    const choice = choose(gpu, p, strides);
     contract(gpu, contractionOf(p, strides), (piece) => {
       const part = productOf(p, piece);
-      const own = stridesOf(part);
-      recordProduct(gpu, part, own, choose(gpu, part, own, four));
+      recordProduct(gpu, part, stridesOf(part), choice);
     });
   }
 }
@@ -150,8 +135,9 @@ function recordProduct(
   gpu: Gpu,
   p: Product,
   strides: Strides,
-  { kernel, four, rows, columns }: Choice,
+  { variant, four, rows, columns }: Choice,
 ): void {
+  const { M, N, K, batch = 1 } = p;
   const arrays: Record<string, GpuArray | null> = {
     a: p.a,
     b: p.b,
@@ -161,7 +147,6 @@ function recordProduct(
   arrays[four ? "c4" : "c"] = p.c;
   // A dummy that nothing else in the dispatch is bound to: it is bound for writing.
   if (p.activation) arrays[four ? "kept4" : "kept"] = p.z ?? gpu.empty([4]);
-  const { M, N, K, batch = 1 } = p;
   const params = {
     M,
     N,
@@ -178,9 +163,11 @@ function recordProduct(
     first: 0,
     scale: p.scale ?? 1,
   };
+  const kernel = kernelOf(variant, storeOf(p));
   const [x, y] = grid1d(Math.ceil(N / columns) * Math.ceil(M / rows));
   for (let first = 0; first < batch; first += MOST_PRODUCTS) {
-    const grid: Grid = [x, y, Math.min(MOST_PRODUCTS, batch - first)];
-    gpu.run(kernel, arrays, first === 0 ? params : { ...params, first }, grid);
+    const count = Math.min(MOST_PRODUCTS, batch - first);
+    const work = { flops: 2 * M * N * K * count };
+    gpu.run(kernel, arrays, first === 0 ? params : { ...params, first }, [x, y, count], work);
   }
 }

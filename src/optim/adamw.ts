@@ -79,6 +79,7 @@ export class AdamW {
     this.#lr = this.#options.lr;
     table[0] = this.#lr;
     this.#schedule = gpu.from(table);
+    for (const array of this.#own()) array.under("optimiser");
   }
 
   /** The rate of the steps that follow. */
@@ -180,9 +181,18 @@ export class AdamW {
 
   dispose(): void {
     this.arena.dispose();
-    for (const { firstMoments, secondMoments, entries, blockEntry } of this.#states)
-      for (const array of [firstMoments, secondMoments, entries, blockEntry]) array.release();
-    for (const array of [this.#steps, this.#takesPart, this.#schedule]) array.release();
+    for (const array of this.#own()) array.release();
+  }
+
+  /** What lies beside the arena. */
+  #own(): GpuArray[] {
+    const ofSegments = this.#states.flatMap(({ firstMoments, secondMoments, entries, blockEntry }) => [
+      firstMoments,
+      secondMoments,
+      entries,
+      blockEntry,
+    ]);
+    return [...ofSegments, this.#steps, this.#takesPart, this.#schedule];
   }
 
   /** The segments' values behind one another, as they would lie in one array. */

@@ -59,14 +59,14 @@ export class Arena {
       );
     }
     this.slices = numberOfSlices(trained);
-    this.drawn = this.gpu.empty([this.slices], "u32");
-    this.skip = this.gpu.empty([1], "u32");
+    this.drawn = this.gpu.empty([this.slices], "u32").under("optimiser");
+    this.skip = this.gpu.empty([1], "u32").under("optimiser");
     fill(this.gpu, this.skip);
     const always = new Uint32Array(this.slices);
     const segments = layOut(trained, this.gpu.maxBindingBytes / 4);
     for (const { parameter, firstSlice: at } of segments.flatMap(({ entries }) => entries))
       always.fill(parameter.slices > 1 ? 0 : 1, at, at + parameter.slices);
-    this.#alwaysDrawn = this.gpu.from(always);
+    this.#alwaysDrawn = this.gpu.from(always).under("optimiser");
     // One after the other: what a segment's parameters held before is free for the next one.
     this.segments = segments.map((segment) => this.#moveIn(segment));
     this.zeroGrad();
@@ -112,8 +112,8 @@ export class Arena {
 
   #moveIn({ entries, length, rowLength }: Layout): ArenaSegment {
     const { gpu } = this;
-    const values = gpu.empty([length], "f32", rowLength);
-    const gradients = gpu.empty([length], "f32", rowLength);
+    const values = gpu.empty([length], "f32", rowLength).under("parameters");
+    const gradients = gpu.empty([length], "f32", rowLength).under("gradients");
     fill(gpu, values);
     fill(gpu, gradients);
     for (const { parameter, first, firstSlice } of entries) {

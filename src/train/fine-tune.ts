@@ -47,6 +47,8 @@ export interface FineTuneOptions {
   /** Scores the model as it is now; the best state by `score` is kept and restored at the end. */
   readonly evaluate?: { readonly everySteps: number; readonly score: (step: number) => Promise<number> };
   readonly onStep?: (report: StepReport) => void;
+  /** Awaited before a step is recorded, counted from 0: where a profile begins and ends. */
+  readonly beforeStep?: (step: number) => Promise<void>;
 }
 
 export interface StepReport {
@@ -101,6 +103,7 @@ export async function fineTune(
 
   try {
     for (let step = 0; step < steps; step++) {
+      await options.beforeStep?.(step);
       const batch = collate(train, order.batch(step), {
         padId: model.config.pad_token_id,
         multiple: options.multiple ?? 8,
