@@ -2,10 +2,11 @@
 // (key, position), grouped by shaders/group.wgsl; keys of `bound` or more are left out.
 // `partial` adds up what each block of 64 pairs continues from the block before; `finish` ends each group. So a key
 // that most positions share takes no longer than the others, and rounding errors stay small.
+// `finish` takes the keys of `rows` rows of the target from `first` on: one beyond a binding is run through in ranges.
 // values [outer, n, C], target [outer, V, C]. Thread: one group of columns. Reads values once, target once, writes 1.
 // use: lib/vec4
 // use: lib/grid
-struct Params { n: u32, bound: u32, columns: u32, outer: u32, blocks: u32 }
+struct Params { n: u32, bound: u32, columns: u32, outer: u32, blocks: u32, first: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> sorted: array<vec2u>;
 @group(0) @binding(2) var<storage, read> values: array<T>;
@@ -44,7 +45,8 @@ fn finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   if (i >= params.outer * params.n * params.columns) { return; }
   let r = (i / params.columns) % params.n;
   let key = sorted[r].x;
-  if (key >= params.bound) { return; }
+  let row = key - params.first;
+  if (key >= params.bound || row >= params.rows) { return; }
   if (r > 0u) { if (sorted[r - 1u].x == key) { return; } }
   let outer = i / (params.columns * params.n);
   let c = i % params.columns;
@@ -53,6 +55,7 @@ fn finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     if (sorted[block * BLOCK].x != key) { break; }
     sum += parts_saved[(outer * params.blocks + block) * params.columns + c];
   }
-  let at = (outer * params.bound + key) * params.columns + c;
+  // With several of `outer` the range is all rows.
+  let at = (outer * params.rows + row) * params.columns + c;
   target_rows[at] += sum;
 }

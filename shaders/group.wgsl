@@ -6,8 +6,8 @@
 // use: lib/grid
 struct Params {
   n: u32, bound: u32, skip: i32, length: u32, segments: u32, shift: u32,
-  // Where keys are made of more than the index, as in scatterAdd: see `pairs_flat`.
-  inner: u32, middle: u32, rows: u32,
+  // Where keys are made of more than the index, as in scatterAdd: see `pairs_flat`. start: the first index's position.
+  start: u32, inner: u32, middle: u32, rows: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> indices: array<i32>;
@@ -37,7 +37,8 @@ fn pairs_flat(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   let i = unfold(group, groups) * 64u + lane;
   if (i >= params.n) { return; }
   let index = u32(indices[i]);
-  let key = (i / (params.middle * params.inner) * params.rows + index) * params.inner + i % params.inner;
+  let place = params.start + i;
+  let key = (place / (params.middle * params.inner) * params.rows + index) * params.inner + place % params.inner;
   pairs_made[i] = vec2u(select(params.bound, key, index < params.rows), i);
 }
 

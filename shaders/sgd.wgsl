@@ -1,8 +1,9 @@
-// SGD over one flat arena of parameters, with a step count for each slice (a parameter, or one expert of a bank):
+// SGD over one segment of an arena of parameters, with a step count for each slice (a parameter, or one expert of a bank):
 //   g += decay p;  b = μ b + share g (the first step: b = g);  p -= lr (g + μ b, b, or g)
-// for Nesterov's momentum, momentum, and none. Thread: one element. Reads 3, writes 2.
+// for Nesterov's momentum, momentum, and none. blocks: blocks of 64 elements of this range of a segment, from its block
+// first_block on. Thread: one element. Reads 3, writes 2.
 // use: lib/grid
-struct Params { n: u32, momentum: f32, share: f32, nesterov: u32 }
+struct Params { blocks: u32, first_block: u32, momentum: f32, share: f32, nesterov: u32 }
 // first: first element; size: elements of a slice; slice: its first slice; decay.
 struct Entry { first: u32, size: u32, slice: u32, decay: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,10 +19,10 @@ struct Entry { first: u32, size: u32, slice: u32, decay: f32 }
 @compute @workgroup_size(64)
 fn step(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let block = unfold(group, groups);
+  if (block >= params.blocks) { return; }
   let i = block * 64u + lane;
-  if (i >= params.n) { return; }
   let entry = entries[block_entry[block]];
-  let t = takes_part[entry.slice + (i - entry.first) / entry.size];
+  let t = takes_part[entry.slice + (params.first_block * 64u + i - entry.first) / entry.size];
   if (t == 0u) { return; }
   let p = value[i];
   let g = gradient[i] + entry.decay * p;

@@ -1,7 +1,8 @@
 import { type Gpu, type GpuArray, rowsOf, type Shape, sameShape, showShape } from "../array/index.ts";
-import { grid1d, ShapeError } from "../gpu/index.ts";
+import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { columnKernel, contiguous, type RowKernel, rowKernel, threads } from "./kernels.ts";
+import { columnKernel, contiguous, type RowKernel, rowKernel } from "./kernels.ts";
+import { type Arrays, runRows, threads } from "./ranges.ts";
 
 const WEIGHTED = {
   class_weight: "class_weights[c]",
@@ -51,9 +52,9 @@ interface CrossEntropySaved extends NllSaved {
 
 const MODES = { mean: 0, sum: 1, none: 2 } as const;
 
-function paramsOf(rows: number, columns: number, attrs: CrossEntropyAttrs) {
+function paramsOf(columns: number, attrs: CrossEntropyAttrs) {
   const { ignoreIndex = -100, labelSmoothing = 0, reduction = "mean" } = attrs;
-  return { rows, columns, ignore: ignoreIndex, smoothing: labelSmoothing, mode: MODES[reduction] };
+  return { columns, ignore: ignoreIndex, smoothing: labelSmoothing, mode: MODES[reduction] };
 }
 
 /** The rule that both losses share. Gives the output's shape. */
@@ -96,8 +97,12 @@ export const crossEntropy = defineOp<readonly [GpuArray, GpuArray], CrossEntropy
     const lse = gpu.empty([rows]);
     const classSum = gpu.empty([1]);
     const { kernel, columns: groups } = variant(forwardKernel, classWeights)(gpu, columns);
-    const arrays = { logits, labels, loss, lse, class_sum: classSum, ...bound(classWeights) };
-    gpu.run(kernel, arrays, paramsOf(rows, groups, attrs), grid1d(rows));
+    runRows(gpu, kernel, {
+      rows,
+      split: { logits, labels, loss, lse },
+      whole: { class_sum: classSum, ...bound(classWeights) },
+      params: paramsOf(groups, attrs),
+    });
     const { output, weight } = reduced(gpu, loss, labels, classWeights, attrs, columns);
     return { output, saved: { logits, labels, lse, weight, classWeights, classSum } };
   },
@@ -122,8 +127,13 @@ export const nllLoss = defineOp<
     const classWeights = weightsOf(gpu, attrs);
     const loss = gpu.empty(labels.shape);
     const { kernel, columns: groups } = variant(forwardNllKernel, classWeights)(columns);
-    const arrays = { logits: logp, labels, loss, ...bound(classWeights) };
-    gpu.run(kernel, arrays, paramsOf(rows, groups, attrs), threads(rows));
+    runRows(gpu, kernel, {
+      rows,
+      split: { logits: logp, labels, loss },
+      whole: bound(classWeights),
+      params: paramsOf(groups, attrs),
+      grid: threads,
+    });
     const { output, weight } = reduced(gpu, loss, labels, classWeights, attrs, columns);
     return { output, saved: { labels, weight, classWeights, shape: logp.shape } };
   },
@@ -131,8 +141,14 @@ export const nllLoss = defineOp<
     const { rows, columns } = rowsOf(shape);
     const dlogits = gpu.empty(shape);
     const { kernel, columns: groups } = variant(backwardNllKernel, classWeights)(columns);
-    const arrays = { labels, weight_saved: weight, dy, dlogits, ...bound(classWeights) };
-    gpu.run(kernel, arrays, paramsOf(rows, groups, attrs), threads(rows * groups));
+    const { split, whole } = gradientOfLoss(dy, weight, attrs);
+    runRows(gpu, kernel, {
+      rows,
+      split: { labels, dlogits, ...split },
+      whole: { ...bound(classWeights), ...whole },
+      params: paramsOf(groups, attrs),
+      grid: (n) => threads(n * groups),
+    });
     return [dlogits, null];
   },
 });
@@ -149,6 +165,17 @@ function bound(classWeights: GpuArray | null): { class_weights?: GpuArray } {
   return classWeights ? { class_weights: classWeights } : {};
 }
 
+/** The gradient fed in: one for each row without reduction, else one for all and what it is multiplied with. */
+function gradientOfLoss(
+  dy: GpuArray,
+  weight: GpuArray | null,
+  { reduction }: NllAttrs,
+): { readonly split: Arrays; readonly whole: Arrays } {
+  return reduction === "none"
+    ? { split: { dy }, whole: { weight_saved: weight } }
+    : { split: {}, whole: { weight_saved: weight, dy } };
+}
+
 /** The mean or sum of row losses, and what the gradient of one row is multiplied with; without reduction the losses. */
 function reduced(
   gpu: Gpu,
@@ -163,7 +190,7 @@ function reduced(
   const weight = gpu.empty([1]);
   const { kernel, columns: groups }: RowKernel = variant(totalKernel, classWeights)(gpu, columns);
   const arrays = { labels, loss_saved: loss, y, weight, ...bound(classWeights) };
-  gpu.run(kernel, arrays, paramsOf(labels.size, groups, attrs), [1, 1, 1]);
+  gpu.run(kernel, arrays, { rows: labels.size, ...paramsOf(groups, attrs) }, [1, 1, 1]);
   return { output: y, weight };
 }
 
@@ -172,8 +199,13 @@ function gradient(gpu: Gpu, dy: GpuArray, saved: CrossEntropySaved, attrs: Cross
   const { rows, columns } = rowsOf(logits.shape);
   const dlogits = gpu.like(logits);
   const { kernel, columns: groups } = variant(backwardKernel, classWeights)(gpu, columns);
-  const arrays = { logits, labels, lse_saved: lse, weight_saved: weight, dy, dlogits };
   const weights = classWeights ? { class_weights: classWeights, class_sum_saved: classSum } : {};
-  gpu.run(kernel, { ...arrays, ...weights }, paramsOf(rows, groups, attrs), grid1d(rows));
+  const { split, whole } = gradientOfLoss(dy, weight, attrs);
+  runRows(gpu, kernel, {
+    rows,
+    split: { logits, labels, lse_saved: lse, dlogits, ...split },
+    whole: { ...weights, ...whole },
+    params: paramsOf(groups, attrs),
+  });
   return dlogits;
 }

@@ -2,13 +2,16 @@ import { type Gpu, type GpuArray, normaliseAxis, type Shape, showShape, sizeOf }
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { addRows } from "./add-rows.ts";
 import { defineOp } from "./define-op.ts";
-import { contiguous, copyInto, copyOf, threads, zeros } from "./kernels.ts";
+import { contiguous, copyInto, copyOf, fill, zeros } from "./kernels.ts";
+import { eachRange, labelOf, runRows, threads } from "./ranges.ts";
 
 const gatherKernel: KernelSpec = { shader: "gather", entry: "forward" };
 const scatterKernel: KernelSpec = { shader: "scatter_add", entry: "forward" };
 
 /** Sources of one lane that a single thread walks, however few lanes there are. */
 const SHORT = 64;
+/** What an index out of range reads, as in shaders/gather.wgsl. */
+const NAN_BITS = 0x7fc00000;
 /** Lanes from which on a thread for each keeps a device busy. */
 const MANY_LANES = 1024;
 
@@ -151,9 +154,57 @@ function take(gpu: Gpu, x: GpuArray, indices: GpuArray, axis: number, shared = f
     x.shape.map((size, d) => (d === axis ? n : size)),
     x.dtype,
   );
-  const params = { size: outer * n * inner, n, inner, rows, shared_indices: shared ? 1 : 0 };
-  if (y.size > 0) gpu.run(gatherKernel, { x, indices, y }, params, threads(y.size));
+  const params = { n, inner, first: 0, rows, all: rows, shared_indices: shared ? 1 : 0 };
+  if (y.size === 0) return y;
+  if (rows === 0) {
+    // No index is in range, and there is nothing to bind.
+    fill(gpu, y, NAN_BITS);
+    return y;
+  }
+  if (fitsBinding(gpu, x, Math.max(rows, n) * inner)) {
+    runRows(gpu, gatherKernel, {
+      rows: outer,
+      split: shared ? { x, y } : { x, indices, y },
+      ...(shared && { whole: { indices } }),
+      params,
+      count: "outer",
+      grid: (count) => threads(count * n * inner),
+    });
+    return y;
+  }
+  const part = (array: GpuArray, length: number, o: number, shape: Shape): GpuArray =>
+    gpu.view(array, shape, array.offset + o * length);
+  for (let o = 0; o < outer; o++) {
+    const own = shared ? indices : part(indices, n * inner, o, [n, inner]);
+    takeRows(gpu, part(x, rows * inner, o, [rows, inner]), own, part(y, n * inner, o, [n, inner]), params);
+  }
   return y;
+}
+
+/** Of one x [rows, inner] that no binding holds: in ranges of its rows, and of those of the result. */
+function takeRows(
+  gpu: Gpu,
+  x: GpuArray,
+  indices: GpuArray,
+  y: GpuArray,
+  params: Readonly<Record<string, number>>,
+): void {
+  const [n = 0, inner = 0] = y.shape;
+  const table = { rows: x.shape[0] as number, arrays: { x } };
+  eachRange(gpu, labelOf(gatherKernel), table, new Set(), (parts, first, rows) => {
+    runRows(gpu, gatherKernel, {
+      rows: n,
+      split: { indices, y },
+      whole: parts,
+      params: (_first, count) => ({ ...params, n: count, inner, first, rows, outer: 1 }),
+      count: null,
+      grid: (count) => threads(count * inner),
+    });
+  });
+}
+
+function fitsBinding(gpu: Gpu, { itemBytes }: GpuArray, length: number): boolean {
+  return length * itemBytes <= gpu.maxBindingBytes;
 }
 
 /** target[o, indices[o, j, k], k] += source[o, j, k], in the order of j. */
@@ -163,13 +214,18 @@ function addAt(gpu: Gpu, target: GpuArray, indices: GpuArray, source: GpuArray, 
   const part = contiguous(gpu, window);
   const { outer, rows, inner } = around(part.shape, axis);
   const n = indices.shape[axis] as number;
-  const lanes = outer * inner;
-  if (n <= SHORT || lanes >= MANY_LANES) {
-    const params = { lanes, n, inner, rows };
-    gpu.run(scatterKernel, { indices, source, y: part }, params, threads(lanes));
+  const isWide = n <= SHORT || outer * inner >= MANY_LANES;
+  if (isWide && fitsBinding(gpu, part, Math.max(rows, n) * inner)) {
+    runRows(gpu, scatterKernel, {
+      rows: outer,
+      split: { indices, source, y: part },
+      params: { n, inner, rows },
+      count: "outer",
+      grid: (count) => threads(count * inner),
+    });
   } else {
     const keys = { indices, bound: part.size, flat: { middle: n, inner, rows } };
-    addRows(gpu, gpu.view(source, [source.size, 1]), keys, part);
+    addRows(gpu, source, keys, part);
   }
   if (part !== window) copyInto(gpu, part, window);
 }

@@ -1,6 +1,6 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
 import { type Grid, grid1d, type KernelSpec } from "../gpu/index.ts";
-import { threads } from "./kernels.ts";
+import { threads } from "./ranges.ts";
 
 const pairsKernel: KernelSpec = { shader: "group", entry: "pairs" };
 const pairsFlatKernel: KernelSpec = { shader: "group", entry: "pairs_flat" };
@@ -12,11 +12,16 @@ const placeKernel: KernelSpec = { shader: "group", entry: "place" };
 const BITS = 6;
 const DIGITS = 2 ** BITS;
 
+/** Bytes of a pair (key, position). */
+export const PAIR_BYTES = 8;
+
 /** Indices, and the keys that they stand for. */
 export interface Keys {
   readonly indices: GpuArray;
   /** Keys are below this. Indices that give others sort to the end, with this as their key. */
   readonly bound: number;
+  /** Position of the first index among all, where these are a part of them. Default 0. */
+  readonly start?: number;
   /** An index that is left out like those out of range. */
   readonly skip?: number;
   /**
@@ -27,10 +32,10 @@ export interface Keys {
 }
 
 /**
- * Pairs (key, position), u32 [n, 2], sorted by key and by position among equal keys. Three dispatches for every six
+ * Pairs (key, position among these), u32 [n, 2], sorted by key and by position among equal keys. Three dispatches for every six
  * bits of a key, n · 64 comparisons each.
  */
-export function groupByKey(gpu: Gpu, { indices, bound, skip = -1, flat }: Keys): GpuArray {
+export function groupByKey(gpu: Gpu, { indices, bound, start = 0, skip = -1, flat }: Keys): GpuArray {
   const n = indices.size;
   // Segments as long as there are segments: neither `count` nor `scan` walks more than √n, at least a digit's worth.
   const length = Math.max(DIGITS, 2 ** Math.ceil(Math.log2(Math.sqrt(n))));
@@ -41,6 +46,7 @@ export function groupByKey(gpu: Gpu, { indices, bound, skip = -1, flat }: Keys):
     skip,
     length,
     segments,
+    start,
     inner: flat?.inner ?? 1,
     middle: flat?.middle ?? n,
     rows: flat?.rows ?? bound,

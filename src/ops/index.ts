@@ -53,6 +53,7 @@ export { maximum, minimum } from "./maximum.ts";
 export { type OneHotAttrs, oneHot } from "./one-hot.ts";
 export { type PadAttrs, pad } from "./pad.ts";
 export { pow } from "./pow.ts";
+export { runFlat, runRows } from "./ranges.ts";
 export { sum } from "./reduce.ts";
 export { rmsNorm } from "./rms-norm.ts";
 export { type RotaryAttrs, rotaryEmbedding } from "./rotary.ts";

@@ -1,7 +1,7 @@
 import { type GpuArray, MAX_RANK, showShape } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { threads } from "./kernels.ts";
+import { runRows, threads } from "./ranges.ts";
 
 const kernel: KernelSpec = { shader: "one_hot", entry: "forward" };
 
@@ -28,8 +28,9 @@ export const oneHot = defineOp<readonly [GpuArray], OneHotAttrs, Record<string, 
   },
   forward(gpu, [ids], { classes }, _needs, shape) {
     const y = gpu.empty(shape);
-    const n = y.size;
-    if (n > 0) gpu.run(kernel, { ids, y }, { n, classes }, threads(n));
+    if (classes === 0) return { output: y, saved: {} };
+    const grid = (rows: number) => threads(rows * classes);
+    runRows(gpu, kernel, { rows: ids.size, split: { ids, y }, params: { classes }, grid });
     return { output: y, saved: {} };
   },
 });

@@ -1,7 +1,8 @@
 import { type Gpu, type GpuArray, type Shape, sameShape, showShape } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { contiguous, threads } from "./kernels.ts";
+import { contiguous } from "./kernels.ts";
+import { runRows, threads } from "./ranges.ts";
 
 const kernel: KernelSpec = { shader: "rotary", entry: "forward" };
 
@@ -99,9 +100,9 @@ function turn(
   const y = gpu.like(x);
   const { batch, tokens, heads, size } = sizesOf(x.shape, given);
   const [rows = 0, pairs = 0] = cos.shape;
-  const n = batch * tokens * heads * (size - pairs);
+  const slots = heads * (size - pairs);
+  if (slots === 0) return y;
   const params = {
-    n,
     tokens,
     heads,
     size,
@@ -112,6 +113,13 @@ function turn(
     interleaved: interleaved ? 1 : 0,
     sign,
   };
-  if (n > 0) gpu.run(kernel, { x, cosines: cos, sines: sin, positions, y }, params, threads(n));
+  const tables = { cosines: cos, sines: sin };
+  runRows(gpu, kernel, {
+    rows: batch * tokens,
+    split: positions ? { x, y, positions } : { x, y },
+    whole: positions ? tables : { ...tables, positions },
+    params: (first) => ({ ...params, first_row: first }),
+    grid: (count) => threads(count * slots),
+  });
   return y;
 }

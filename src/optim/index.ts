@@ -1,5 +1,5 @@
 export { AdamW, type AdamWOptions } from "./adamw.ts";
-export { Arena, type ArenaEntry } from "./arena.ts";
+export { Arena, type ArenaEntry, type ArenaSegment } from "./arena.ts";
 export { clipGradNorm, clipGradValue } from "./clip.ts";
 export { LossScaler, type LossScalerOptions } from "./loss-scaler.ts";
 export type { Optimizer } from "./optimizer.ts";

@@ -1,11 +1,11 @@
 import type { GpuArray, TypedArray } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
-import { grid1d, type KernelSpec, ShapeError } from "../gpu/index.ts";
-import { fill } from "../ops/index.ts";
-import { Arena } from "./arena.ts";
+import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { runRows } from "../ops/index.ts";
+import { Arena, type ArenaSegment, BLOCK } from "./arena.ts";
 import type { Optimizer } from "./optimizer.ts";
 import { RateSlot } from "./rate-slot.ts";
-import { SliceSteps, type UndrawnOptions } from "./slice-steps.ts";
+import { type SegmentTables, SliceSteps, segmentTables, type UndrawnOptions } from "./slice-steps.ts";
 
 export interface SGDOptions extends UndrawnOptions {
   /** Learning rate until another is set. Default 1e-3. */
@@ -19,19 +19,25 @@ export interface SGDOptions extends UndrawnOptions {
   readonly weightDecay?: number;
 }
 
+/** What the optimiser keeps for one segment of the arena. */
+interface SegmentState extends SegmentTables {
+  readonly segment: ArenaSegment;
+  /** Null without momentum. */
+  readonly buffer: GpuArray | null;
+}
+
 const stepKernel: KernelSpec = { shader: "sgd", entry: "step" };
 
 /**
- * Stochastic gradient descent with momentum (Sutskever et al. 2013), as PyTorch has it, over one arena: two dispatches,
- * of which the first decides which slices take part. Formulas: shaders/sgd.wgsl.
+ * Stochastic gradient descent with momentum (Sutskever et al. 2013), as PyTorch has it, over one arena: two dispatches
+ * where one binding holds it, of which the first decides which slices take part. Formulas: shaders/sgd.wgsl.
  */
 export class SGD implements Optimizer {
   readonly arena: Arena;
   readonly #options: Required<SGDOptions>;
+  readonly #states: readonly SegmentState[];
   readonly #slices: SliceSteps;
   readonly #rate: RateSlot;
-  /** Null without momentum. */
-  readonly #buffers: GpuArray | null;
 
   constructor(parameters: readonly Parameter[], options: SGDOptions = {}) {
     this.#options = {
@@ -43,13 +49,17 @@ export class SGD implements Optimizer {
       undrawn: "authors",
       ...options,
     };
+    const { lr, momentum, weightDecay } = this.#options;
     checkRanges(this.#options);
     this.arena = new Arena(parameters);
-    const { gpu } = this.arena;
-    this.#rate = new RateSlot(gpu, "SGD", this.#options.lr);
-    this.#slices = new SliceSteps(this.arena, this.#options.weightDecay);
-    this.#buffers = this.#options.momentum > 0 ? gpu.empty([this.arena.length]).under("optimiser") : null;
-    if (this.#buffers) fill(gpu, this.#buffers);
+    this.#rate = new RateSlot(this.arena.gpu, "SGD", lr);
+    this.#slices = new SliceSteps(this.arena);
+    const buffers = momentum > 0 ? this.arena.zeros() : [];
+    this.#states = this.arena.segments.map((segment, i) => ({
+      segment,
+      buffer: buffers[i] ?? null,
+      ...segmentTables(this.arena, segment, weightDecay),
+    }));
   }
 
   get learningRate(): number {
@@ -67,35 +77,42 @@ export class SGD implements Optimizer {
   step(lr?: number): void {
     if (lr !== undefined) this.setLearningRate(lr);
     const { momentum, dampening, nesterov, undrawn } = this.#options;
-    const { gpu, values, gradients, length } = this.arena;
     this.#slices.advance(undrawn);
-    const arrays = {
-      value: values,
-      gradient: gradients,
-      buffer: this.#buffers,
-      takes_part: this.#slices.takesPart,
-      entries: this.#slices.entries,
-      block_entry: this.#slices.blockEntry,
-      rate: this.#rate.array,
-    };
-    const params = { n: length, momentum, share: 1 - dampening, nesterov: nesterov ? 1 : 0 };
-    gpu.run(stepKernel, arrays, params, grid1d(length / 64));
+    const params = { momentum, share: 1 - dampening, nesterov: nesterov ? 1 : 0 };
+    for (const { segment, buffer, entries, blockEntry } of this.#states) {
+      runRows(this.arena.gpu, stepKernel, {
+        rows: segment.length / BLOCK,
+        split: {
+          value: segment.values,
+          gradient: segment.gradients,
+          buffer,
+          block_entry: blockEntry,
+        },
+        whole: { takes_part: this.#slices.takesPart, entries, rate: this.#rate.array },
+        params: (first) => ({ ...params, first_block: first }),
+        count: "blocks",
+      });
+    }
   }
 
   /** Momentum buffers (of no elements without momentum) and step counts. */
   async state(): Promise<Readonly<Record<"buffers" | "steps", TypedArray>>> {
-    const buffers = this.#buffers ? await this.arena.gpu.read(this.#buffers) : new Float32Array();
-    return { buffers, steps: await this.#slices.read() };
+    const buffers = this.#buffers();
+    return {
+      buffers: buffers.length > 0 ? await this.arena.read(buffers) : new Float32Array(),
+      steps: await this.#slices.read(),
+    };
   }
 
   loadState({ buffers, steps }: Readonly<Record<string, TypedArray>>): void {
-    const wanted = this.#buffers ? this.arena.length : 0;
+    const own = this.#buffers();
+    const wanted = own.length > 0 ? this.arena.length : 0;
     if (buffers?.length !== wanted || steps?.length !== this.arena.slices) {
       throw new ShapeError(
         `SGD: a state of ${buffers?.length ?? 0} buffers and ${steps?.length ?? 0} step counts; these parameters have ${wanted} and ${this.arena.slices}`,
       );
     }
-    if (this.#buffers) this.arena.gpu.write(this.#buffers, buffers);
+    this.arena.write(own, buffers);
     this.#slices.write(steps);
   }
 
@@ -103,7 +120,12 @@ export class SGD implements Optimizer {
     this.arena.dispose();
     this.#slices.dispose();
     this.#rate.dispose();
-    this.#buffers?.release();
+    for (const { buffer, entries, blockEntry } of this.#states)
+      for (const array of [buffer, entries, blockEntry]) array?.release();
+  }
+
+  #buffers(): GpuArray[] {
+    return this.#states.flatMap(({ buffer }) => buffer ?? []);
   }
 }
 
