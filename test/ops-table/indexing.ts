@@ -175,6 +175,7 @@ const oneHot = row(ops.oneHot, {
       attrs: { classes: 5 },
       gradient: false,
     },
+    { name: "[30] of 40", inputs: [indicesOf([30], 40)], attrs: { classes: 40 }, gradient: false },
     { name: "a scalar", inputs: [R.indices([], [2])], attrs: { classes: 3 }, gradient: false },
     { name: "no classes", inputs: [R.indices([2], [0, 1])], attrs: { classes: 0 }, gradient: false },
   ],
