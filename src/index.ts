@@ -177,6 +177,7 @@ export {
   type Inputs,
   type Needs,
   type Op,
+  runFlat,
   type Saved,
   threads,
 } from "./ops/index.ts";
