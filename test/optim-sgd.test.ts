@@ -1,6 +1,7 @@
 // SGD on the device against float64, experts that were not drawn, checkpoints; clipping by value.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Gpu } from "../src/array/index.ts";
 import { capture, mul, Parameter, Stream, sum, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
 import { clipGradValue, LossScaler, SGD, type SGDOptions } from "../src/optim/index.ts";
 import { LinearBank } from "../src/peft/index.ts";
@@ -136,6 +137,33 @@ sgd("a state that was saved goes on bit for bit", async () => {
     /SGD: a state of 256 buffers and 192 step counts; these parameters have 0 and 192/,
   );
   assert.throws(() => first.loadState({}), /SGD: a state of 0 buffers and 0 step counts/);
+});
+
+sgd("parameters beyond a binding move as others do", async () => {
+  const tiny = new Gpu(gpu.device, { maxBindingBytes: 1024 });
+  const results: Float32Array[][] = [];
+  for (const device of [gpu, tiny]) {
+    const shapes = [[65], [40, 17], [7, 9]];
+    const parameters = shapes.map((shape, i) =>
+      Parameter.from(device, Stream.seed(i).normal(shape.reduce((a, b) => a * b)), shape),
+    );
+    const optimiser = new SGD(parameters, { lr: 0.1, momentum: 0.9, weightDecay: 0.1 });
+    for (let t = 0; t < 3; t++) {
+      optimiser.zeroGrad();
+      tidy(() => {
+        for (const parameter of parameters) sum(mul(parameter, parameter)).backward();
+      });
+      clipGradValue(optimiser.arena, 1.5);
+      optimiser.step();
+    }
+    const saved = await optimiser.state();
+    optimiser.loadState(saved);
+    results.push([...(await Promise.all(parameters.map(floats))), saved.buffers as Float32Array]);
+    assert.is(optimiser.arena.segments.length, device === tiny ? 3 : 1);
+    optimiser.dispose();
+  }
+  const [whole = [], parts = []] = results;
+  for (const [i, values] of whole.entries()) assertBitEqual(parts[i] as Float32Array, values, `array ${i}`);
 });
 
 sgd("a captured step takes the rate that was set before its run", async () => {
