@@ -30,6 +30,8 @@ fn all_weights() -> f32 { return f32(classes()); }
 
 fn classes() -> u32 { return params.columns * WIDTH; }
 fn is_class(label: i32) -> bool { return u32(label) < classes(); }
+// The label, or some class for rows that have none: what is read there does not count.
+fn class_of(label: i32) -> u32 { return min(u32(label), classes() - 1u); }
 
 // WGSL has no constant for it.
 fn not_a_number() -> f32 {
@@ -66,8 +68,9 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   if (lane != 0u) { return; }
   let label = labels[row];
   let e = params.smoothing;
-  let wanted = element(logits[base + u32(label) / WIDTH], u32(label) % WIDTH) - maximum;
-  var row_loss = (1.0 - e) * label_weight(u32(label)) * (log_sum - wanted);
+  let own = class_of(label);
+  let wanted = element(logits[base + own / WIDTH], own % WIDTH) - maximum;
+  var row_loss = (1.0 - e) * label_weight(own) * (log_sum - wanted);
   // Left out at 0: a logit of -inf would make it 0 · inf.
   if (e > 0.0) { row_loss += e * (log_sum * all - all_shifted) / f32(classes()); }
   if (!is_class(label)) { row_loss = not_a_number(); }
@@ -81,8 +84,8 @@ fn forward_nll(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
   let row = unfold(group, groups) * 64u + lane;
   if (row >= params.rows) { return; }
   let label = labels[row];
-  let x = element(logits[row * params.columns + u32(label) / WIDTH], u32(label) % WIDTH);
-  var row_loss = -label_weight(u32(label)) * x;
+  let own = class_of(label);
+  var row_loss = -label_weight(own) * element(logits[row * params.columns + own / WIDTH], own % WIDTH);
   if (!is_class(label)) { row_loss = not_a_number(); }
   loss[row] = select(row_loss, 0.0, label == params.ignore);
 }
@@ -97,7 +100,7 @@ fn total(@builtin(local_invocation_index) lane: u32) {
     var count_part = 0.0;
     for (var r = block; r < min(block + 32u * LANES, params.rows); r += LANES) {
       part += loss_saved[r];
-      count_part += select(label_weight(u32(labels[r])), 0.0, labels[r] == params.ignore);
+      count_part += select(label_weight(class_of(labels[r])), 0.0, labels[r] == params.ignore);
     }
     sum += part;
     count += count_part;
@@ -124,7 +127,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let row = unfold(group, groups);
   if (row >= params.rows) { return; }
   let base = row * params.columns;
-  let label = u32(labels[row]);
+  let label = class_of(labels[row]);
   let scale = row_scale(row);
   let log_sum = lse_saved[row];
   let own = (1.0 - params.smoothing) * label_weight(label);
@@ -141,6 +144,6 @@ fn backward_nll(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
   let i = unfold(group, groups) * 64u + lane;
   if (i >= params.rows * params.columns) { return; }
   let row = i / params.columns;
-  let label = u32(labels[row]);
+  let label = class_of(labels[row]);
   dlogits[i] = -row_scale(row) * label_weight(label) * is_place((i % params.columns) * WIDTH + places(), label);
 }
