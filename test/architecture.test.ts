@@ -146,7 +146,7 @@ const banned: readonly (readonly [what: string, pattern: RegExp])[] = [
   ["export *", /\bexport\s+(type\s+)?\*/],
   ["an enum", /\benum\s+\w+\s*\{/],
   ["a namespace", /^\s*(export\s+)?(declare\s+)?namespace\s+\w+/m],
-  ["any", /(:|<|\||&|=>|\bas|\bsatisfies)\s*any\b(?!\s*[(.:])|,\s*any\s*[>,[]/],
+  ["any", /(:|<|\||&|=>|\bas|\bsatisfies)\s*any\b(?!\s*[(.:])|<[^>(){};]*,\s*any\s*[>,[]/],
   ["Math.random", /\bMath\s*\.\s*random\b/],
   ["a switched-off check", /@ts-(ignore|nocheck|expect-error)/],
 ];

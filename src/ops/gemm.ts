@@ -1,85 +1,43 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
 import { grid1d, type KernelSpec } from "../gpu/index.ts";
-import { type Activation, activationCode } from "./activation.ts";
+import { activate, activationCode } from "./activation.ts";
+import { contract } from "./contraction.ts";
+import { type Product, type Strides, stridesOf } from "./product.ts";
+import { contractionOf, productOf } from "./product-pieces.ts";
 
-/** Where the matrices of one operand lie, in floats. */
-export interface Layout {
-  /** The first element of the first matrix. Default 0. */
-  readonly start?: number;
-  /** From one stored row to the next. Default: rows without gaps. */
-  readonly row?: number;
-  /** From one block of the batch to the next; 0: all share one. Default 0, for c the size of a matrix. */
-  readonly stride?: number;
-  /** From one matrix of a block to the next; see `Product.inner`. Default 0. */
-  readonly inner?: number;
-  /** From one term of a sum of products to the next; see `Product.sums`. Default 0. */
-  readonly sum?: number;
-}
-
-/** c[i] = f(scale op(a[i]) op(b[i]) + bias); see shaders/lib/gemm.wgsl. */
-export interface Product {
-  readonly a: GpuArray;
-  readonly b: GpuArray;
-  readonly c: GpuArray;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-  /** a is stored [K, M]. */
-  readonly transposeA?: boolean;
-  /** b is stored [N, K]. */
-  readonly transposeB?: boolean;
-  readonly bias?: GpuArray | null;
-  readonly scale?: number;
-  /** f. Default: none. */
-  readonly activation?: Activation | undefined;
-  /** Laid out as c: takes what the activation is applied to. */
-  readonly z?: GpuArray | null;
-  /** c += instead of c =. */
-  readonly accumulate?: boolean;
-  /** Number of products. Default 1. */
-  readonly batch?: number;
-  /** Products of one block: product i is number i mod inner of block i div inner. Default 1. */
-  readonly inner?: number;
-  /** So many neighbours of a block have one b: grouped heads. Default 1. */
-  readonly share?: number;
-  /** Each result is the sum of so many products. Default 1. Only where a is transposed and b is not. */
-  readonly sums?: number;
-  readonly layoutA?: Layout;
-  readonly layoutB?: Layout;
-  readonly layoutC?: Layout;
-  /**
-   * i32 expert indices. `pick`: b[i] (and bias) is expert route[i]. `collect`: c[i] sums over groups routed to i,
-   * whose a and b are `stride` apart.
-   */
-  readonly route?: GpuArray;
-  readonly routing?: "pick" | "collect";
-}
+export type { Layout, Product } from "./product.ts";
 
 type Entry = "nn" | "nt" | "tn";
 /** What is done with a result: the library of shaders/lib that stores it. */
 type Store = "gemm_store" | "gemm_store_activated" | "gemm_store_added";
 
-/** What one kernel is made of; see `kernelOf`. */
+interface Fours {
+  readonly loads: boolean;
+  readonly stores: boolean;
+}
+const NO_FOURS: Fours = { loads: false, stores: false };
+
+/** What one kernel is made of but for its store; see `kernelOf`. */
 interface Variant {
   readonly shader: string;
   readonly entry: string;
-  readonly store: Store;
   /** Lanes of its subgroups; 0: of no matter. */
   readonly lanes?: number;
-  /** Loads single floats. */
-  readonly ones?: boolean;
+  /** Loads, and stores, four floats at a time. */
+  readonly fours?: Fours;
 }
 
 const kernels = new Map<string, KernelSpec>();
 
-function kernelOf({ shader, entry, store, lanes = 0, ones = false }: Variant): KernelSpec {
-  const key = `${shader}.${entry} ${store} ${lanes} ${ones}`;
+function kernelOf({ shader, entry, lanes = 0, fours = NO_FOURS }: Variant, store: Store): KernelSpec {
+  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores}`;
   let kernel = kernels.get(key);
   if (!kernel) {
     const uses: Record<string, string> = {};
     const constants: Record<string, string> = {};
     if (store !== "gemm_store") uses["lib/gemm_store"] = `lib/${store}`;
-    if (ones) uses["lib/gemm_fours"] = "lib/gemm_ones";
+    if (!fours.loads) uses["lib/gemm_load_fours"] = "lib/gemm_load_ones";
+    if (!fours.stores) uses["lib/gemm_put_fours"] = "lib/gemm_put_ones";
     if (lanes > 0 && shader !== "matmul_subgroup4") constants.LANES = `${lanes}u`;
     if (lanes > 0 && shader === "matmul_vector") {
       uses["lib/row_workgroup"] = "lib/row_subgroup";
@@ -91,53 +49,6 @@ function kernelOf({ shader, entry, store, lanes = 0, ones = false }: Variant): K
   return kernel;
 }
 
-interface Strides {
-  readonly a_row: number;
-  readonly a_column: number;
-  readonly b_row: number;
-  readonly b_column: number;
-  readonly c_row: number;
-  readonly start_a: number;
-  readonly start_b: number;
-  readonly start_c: number;
-  readonly stride_a: number;
-  readonly stride_b: number;
-  readonly stride_c: number;
-  readonly inner_a: number;
-  readonly inner_b: number;
-  readonly inner_c: number;
-  readonly sum_a: number;
-  readonly sum_b: number;
-}
-
-function stridesOf(p: Product): Strides {
-  const { M, N, K, layoutA = {}, layoutB = {}, layoutC = {} } = p;
-  const rowA = layoutA.row ?? (p.transposeA ? M : K);
-  const rowB = layoutB.row ?? (p.transposeB ? K : N);
-  // The groups that an expert collects are terms of its sum.
-  const collects = p.routing === "collect";
-  const { stride: strideA = 0, sum: sumA = 0 } = layoutA;
-  const { stride: strideB = 0, sum: sumB = 0 } = layoutB;
-  return {
-    a_row: p.transposeA ? 1 : rowA,
-    a_column: p.transposeA ? rowA : 1,
-    b_row: p.transposeB ? 1 : rowB,
-    b_column: p.transposeB ? rowB : 1,
-    c_row: layoutC.row ?? N,
-    start_a: layoutA.start ?? 0,
-    start_b: layoutB.start ?? 0,
-    start_c: layoutC.start ?? 0,
-    stride_a: collects ? 0 : strideA,
-    stride_b: collects ? 0 : strideB,
-    stride_c: layoutC.stride ?? M * N,
-    inner_a: layoutA.inner ?? 0,
-    inner_b: layoutB.inner ?? 0,
-    inner_c: layoutC.inner ?? 0,
-    sum_a: collects ? strideA : sumA,
-    sum_b: collects ? strideB : sumB,
-  };
-}
-
 /** The barrier-free kernel of these operands, or null where only the plain one is left. */
 function subgroupEntry(p: Product, lanes: number): Entry | null {
   if (lanes !== 4 && lanes !== 8 && lanes !== 16) return null;
@@ -145,15 +56,19 @@ function subgroupEntry(p: Product, lanes: number): Entry | null {
   return p.transposeB ? "nt" : "nn";
 }
 
-/** Whether vec4 may be loaded along the contiguous dimensions: sizes and offsets along them are multiples of 4. */
-function inFours(entry: Entry, p: Product, s: Strides): boolean {
-  const rows = [p.transposeA ? s.a_column : s.a_row, p.transposeB ? s.b_column : s.b_row, s.c_row];
-  const { start_a, start_b, start_c, stride_a, stride_b, stride_c } = s;
-  const { inner_a, inner_b, inner_c, sum_a, sum_b } = s;
-  const offsets = [start_a, start_b, start_c, stride_a, stride_b, stride_c];
-  const sizes = [p.N, entry === "tn" ? p.M : p.K];
-  const all = [...sizes, ...rows, ...offsets, inner_a, inner_b, inner_c, sum_a, sum_b];
-  return all.every((n) => n % 4 === 0);
+/** Whether vec4 may be loaded and stored along the contiguous dimensions: what they start at is a multiple of four. */
+function foursOf(p: Product, s: Strides): Fours {
+  const inFours = (...all: number[]): boolean => all.every((n) => n % 4 === 0);
+  const rowA = p.transposeA ? s.a_column : s.a_row;
+  const rowB = p.transposeB ? s.b_column : s.b_row;
+  // Where the sum is over rows of both, each is a whole one.
+  const K = p.transposeA ? 0 : p.K;
+  return {
+    loads:
+      inFours(K, rowA, s.start_a, s.stride_a, s.inner_a, s.sum_a) &&
+      inFours(rowB, s.start_b, s.stride_b, s.inner_b, s.sum_b),
+    stores: inFours(p.N, s.c_row, s.start_c, s.stride_c, s.inner_c),
+  };
 }
 
 /** Rows of one workgroup of a barrier-free kernel. */
@@ -162,44 +77,29 @@ function subgroupRows(entry: Entry, lanes: number): number {
 }
 
 interface Choice {
-  readonly kernel: KernelSpec;
-  /** The name that the kernel gives its results: c or, in groups of four, c4. */
-  readonly four: boolean;
+  readonly variant: Variant;
   readonly rows: number;
   readonly columns: number;
 }
 
 /** Chosen by adapter class, what is transposed, whether there is one row, and whether sizes are multiples of four. */
 function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
-  const store = storeOf(p);
   const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
   const entry = subgroupEntry(p, lanes);
+  const fours = foursOf(p, strides);
   const isSum = (p.sums ?? 1) > 1 || p.routing === "collect";
   if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
-    const four = inFours("nt", p, strides);
-    const kernel = kernelOf({ shader: "matmul_vector", entry: "nt", store, lanes, ones: !four });
-    return { kernel, four, rows: 1, columns: 4 };
+    return { variant: { shader: "matmul_vector", entry: "nt", lanes, fours }, rows: 1, columns: 4 };
   }
-  if (!gpu.isSoftware) {
-    return {
-      kernel: kernelOf({ shader: "matmul", entry: "tiled", store }),
-      four: false,
-      rows: 64,
-      columns: 64,
-    };
-  }
-  if (!entry || (isSum && entry !== "tn")) {
-    return {
-      kernel: kernelOf({ shader: "matmul", entry: "plain", store }),
-      four: false,
-      rows: 32,
-      columns: 32,
-    };
-  }
-  const four = inFours(entry, p, strides);
+  if (!gpu.isSoftware) return { variant: { shader: "matmul", entry: "tiled" }, rows: 64, columns: 64 };
+  if (!entry || (isSum && entry !== "tn"))
+    return { variant: { shader: "matmul", entry: "plain" }, rows: 32, columns: 32 };
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
-  const kernel = kernelOf({ shader, entry, store, lanes, ones: !four });
-  return { kernel, four, rows: subgroupRows(entry, lanes), columns: 4 * lanes };
+  return {
+    variant: { shader, entry, lanes, fours },
+    rows: subgroupRows(entry, lanes),
+    columns: 4 * lanes,
+  };
 }
 
 function storeOf({ activation, accumulate }: Product): Store {
@@ -210,27 +110,54 @@ function storeOf({ activation, accumulate }: Product): Store {
 /** Products of one dispatch: the largest grid in z. */
 const MOST_PRODUCTS = 65_535;
 
-/** Records matrix products: one dispatch, or more for a batch beyond 65,535. */
+/**
+ * Records matrix products: one dispatch, or more for a batch beyond 65,535, and for arrays of several chunks, whose
+ * products are recorded in pieces.
+ */
 export function gemm(gpu: Gpu, p: Product): void {
-  const { M, N, K, batch = 1 } = p;
+  const { M, N, batch = 1 } = p;
   if (M === 0 || N === 0 || batch === 0) return;
   const strides = stridesOf(p);
-  const { kernel, four, rows, columns } = choose(gpu, p, strides);
+  if (isBound(p.a) && isBound(p.b) && isBound(p.c) && isBound(p.bias) && isBound(p.route)) {
+    recordProduct(gpu, p, strides, choose(gpu, p, strides));
+  } else if (p.activation) {
+    // Pieces may be terms of a sum: the activation comes after the last one.
+    const z = p.z ?? gpu.like(p.c);
+    gemm(gpu, { ...p, c: z, z: null, activation: undefined });
+    activate(gpu, z, p.activation, p.c);
+  } else {
+    // Pieces take the kernel of the whole: it decides the order of the sums.
+    const choice = choose(gpu, p, strides);
+    contract(gpu, contractionOf(p, strides), (piece) => {
+      const part = productOf(p, piece);
+      recordProduct(gpu, part, stridesOf(part), choice);
+    });
+  }
+}
+
+function isBound(array: GpuArray | null | undefined): boolean {
+  return array?.isInOneChunk !== false;
+}
+
+/** Records products whose arrays can be bound. */
+function recordProduct(gpu: Gpu, p: Product, strides: Strides, { variant, rows, columns }: Choice): void {
+  const { M, N, K, batch = 1 } = p;
   const arrays: Record<string, GpuArray | null> = {
     a: p.a,
     b: p.b,
     bias: p.bias ?? null,
     route: p.route ?? null,
   };
-  arrays[four ? "c4" : "c"] = p.c;
+  const storesFour = variant.fours?.stores === true;
+  arrays[storesFour ? "c4" : "c"] = p.c;
   // A dummy that nothing else in the dispatch is bound to: it is bound for writing.
-  if (p.activation) arrays[four ? "kept4" : "kept"] = p.z ?? gpu.empty([4]);
+  if (p.activation) arrays[storesFour ? "kept4" : "kept"] = p.z ?? gpu.empty([4]);
   const params = {
     M,
     N,
     K,
     ...strides,
-    stride_bias: p.routing === "pick" ? N : 0,
+    stride_bias: p.routing === "pick" ? (p.biasStride ?? N) : 0,
     inner: p.inner ?? 1,
     share: p.share ?? 1,
     sums: p.routing === "collect" ? (p.route?.size ?? 0) : (p.sums ?? 1),
@@ -241,10 +168,13 @@ export function gemm(gpu: Gpu, p: Product): void {
     first: 0,
     scale: p.scale ?? 1,
   };
+  const kernel = kernelOf(variant, storeOf(p));
+  // Each group of rows is in the sum of one expert.
+  const terms = p.routing === "collect" ? params.sums : batch * params.sums;
   const [x, y] = grid1d(Math.ceil(N / columns) * Math.ceil(M / rows));
   for (let first = 0; first < batch; first += MOST_PRODUCTS) {
     const count = Math.min(MOST_PRODUCTS, batch - first);
-    const work = { flops: 2 * M * N * K * count };
+    const work = { flops: 2 * M * N * K * terms * (count / batch) };
     gpu.run(kernel, arrays, first === 0 ? params : { ...params, first }, [x, y, count], work);
   }
 }
