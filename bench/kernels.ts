@@ -6,6 +6,7 @@ import {
   type Gpu,
   gelu,
   layerNorm,
+  linear,
   matmul,
   noGrad,
   Parameter,
@@ -91,6 +92,36 @@ function matmulCase(form: Form, [M, K, N]: readonly [number, number, number]): C
     ],
     ([a, b]) => matmul(a as Tensor, b as Tensor, flags),
   );
+}
+
+/** A layer with an activation in its product, as a step of the embedded encoder has them, and one token through a layer. */
+function linearCases(): Case[] {
+  const [rows, inputs, outputs] = [384, 64, 256];
+  const product = (2 * rows * inputs * outputs) / 1e9;
+  const parts = (gpu: Gpu): Tensor[] => [
+    normal(gpu, "x", [rows, inputs]),
+    normal(gpu, "weight", [outputs, inputs]),
+    normal(gpu, "bias", [outputs]),
+  ];
+  const layer = ([x, weight, bias]: readonly Tensor[]): Tensor =>
+    linear(x as Tensor, weight as Tensor, bias as Tensor, { activation: "gelu" });
+  const size = `${rows}x${inputs}x${outputs}`;
+  return [
+    forward(`linear + gelu fwd ${size}`, { amount: product, unit: "GFLOP/s" }, parts, layer),
+    forwardAndBackward(
+      `linear + gelu fwd+bwd ${size}`,
+      { amount: 3 * product, unit: "GFLOP/s" },
+      parts,
+      layer,
+      3,
+    ),
+    forward(
+      "linear 1x768x3072",
+      traffic(1, 768, 3072),
+      (gpu) => [normal(gpu, "x", [1, 768]), normal(gpu, "weight", [3072, 768])],
+      ([x, weight]) => linear(x as Tensor, weight as Tensor),
+    ),
+  ];
 }
 
 /** Bytes of `times` passes over an array, in units of 1e9. */
@@ -182,6 +213,16 @@ function attentionCases(): Case[] {
       compute,
       3,
     ),
+    forward(
+      "attention of a token, 512 keys, 12 heads of 64",
+      traffic(2, 512, 12 * 64),
+      (gpu) => [
+        normal(gpu, "q", [1, 1, 768]),
+        normal(gpu, "k", [1, 512, 768]),
+        normal(gpu, "v", [1, 512, 768]),
+      ],
+      ([q, k, v]) => attention(q as Tensor, k as Tensor, v as Tensor, null, { heads: 12 }),
+    ),
   ];
 }
 
@@ -262,10 +303,12 @@ export function kernelCases(): Case[] {
     [512, 512, 512],
     [1024, 1024, 1024],
     [1024, 768, 3072],
+    [256, 768, 4097], // a vocabulary of odd size
   ] as const;
   const forms = ["nn", "nt", "tn"] as const;
   return [
     ...shapes.flatMap((shape) => forms.map((form) => matmulCase(form, shape))),
+    ...linearCases(),
     ...rowCases(),
     ...attentionCases(),
     ...lossCases(),

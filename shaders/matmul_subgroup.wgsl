@@ -2,10 +2,11 @@
 // columns of 16 rows; 16 rows of a are loaded across the lanes as vec4 and handed round by shuffles.
 // Entries by what is transposed: nn = a b, nt = a bᵀ (a linear layer), tn = aᵀ b (its weight gradient).
 // Loads are vec4 along the contiguous dimension where sizes are multiples of 4 (nn, nt: K and N; tn: M and N), else
-// single floats by lib/gemm_ones. A tile reads 16 + 4 LANES floats for each k.
+// single floats by lib/gemm_load_ones. A tile reads 16 + 4 LANES floats for each k.
 // See shaders/lib/gemm.wgsl for the parameters.
 // use: lib/gemm
-// use: lib/gemm_fours
+// use: lib/gemm_load_fours
+// use: lib/gemm_put_fours
 // use: lib/gemm_store
 const LANES: u32 = 8u;
 const ROWS: u32 = 16u;
@@ -15,7 +16,7 @@ fn finish(tile: Tile, n: u32, sum: ptr<function, array<vec4f, ROWS>>) {
   let add = bias_from(tile.batch, n);
   let start = c_start(tile.batch) + tile.row * params.c_row;
   // The bound is no constant, so that what is done with a row is not compiled 16 times.
-  for (var r = 0u; r < min(ROWS, params.M - tile.row); r++) { store(start + r * params.c_row, n, params.scale * (*sum)[r] + add); }
+  for (var r = 0u; r < min(ROWS, params.M - tile.row); r++) { put(start + r * params.c_row, n, params.scale * (*sum)[r] + add); }
 }
 
 @compute @workgroup_size(LANES)

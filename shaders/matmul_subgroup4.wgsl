@@ -2,7 +2,8 @@
 // software driver with such subgroups keeps those in registers, but arrays in memory (twice as fast, measured).
 // Workgroup: 8 rows (tn: 16) of 16 columns. Loads as there: vec4 where sizes are multiples of 4, else single floats.
 // use: lib/gemm
-// use: lib/gemm_fours
+// use: lib/gemm_load_fours
+// use: lib/gemm_put_fours
 // use: lib/gemm_store
 
 // One row of four columns: x · [r0; r1; r2; r3].
@@ -13,7 +14,7 @@ fn finish(tile: Tile, n: u32, count: u32, sum: ptr<function, array<vec4f, 16>>) 
   if (n >= params.N || tile.row >= params.M) { return; }
   let add = bias_from(tile.batch, n);
   let start = c_start(tile.batch) + tile.row * params.c_row;
-  for (var r = 0u; r < min(count, params.M - tile.row); r++) { store(start + r * params.c_row, n, params.scale * (*sum)[r] + add); }
+  for (var r = 0u; r < min(count, params.M - tile.row); r++) { put(start + r * params.c_row, n, params.scale * (*sum)[r] + add); }
 }
 
 @compute @workgroup_size(4)

@@ -2,7 +2,8 @@
 // sum over k, so that neighbours read neighbouring weights. Reads N K + N K / 4, writes N.
 // Loads are vec4 where K and N are multiples of 4, else single floats. See shaders/lib/gemm.wgsl for the parameters.
 // use: lib/gemm
-// use: lib/gemm_fours
+// use: lib/gemm_load_fours
+// use: lib/gemm_put_fours
 // use: lib/gemm_store
 // use: lib/row_workgroup
 // use: lib/lanes_workgroup
@@ -21,5 +22,5 @@ fn nt(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3
                  dot(x, along(k, load_b4(starts.z + k / UNIT))), dot(x, along(k, load_b4(starts.w + k / UNIT))));
   }
   let z = params.scale * lanes_sum(sum, lane) + bias_from(tile.batch, n);
-  if (lane == 0u && tile.row < params.M) { store(c_start(tile.batch), n, z); }
+  if (lane == 0u && tile.row < params.M) { put(c_start(tile.batch), n, z); }
 }

@@ -1,10 +1,11 @@
-export { type DType, Gpu, openGpu, type Shape, type TypedArray } from "./array/index.ts";
+export { type DType, Gpu, type GpuArray, openGpu, type Shape, type TypedArray } from "./array/index.ts";
 export {
   type AttentionOptions,
   abs,
   add,
   all,
   any,
+  apply,
   argmax,
   argmin,
   argsort,
@@ -118,7 +119,10 @@ export {
   type DeviceTraits,
   formatProfile,
   GpuError,
+  type Grid,
+  grid1d,
   type KernelProfile,
+  type KernelSpec,
   type MemoryReport,
   memory,
   memoryScope,
@@ -132,3 +136,5 @@ export {
 } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
 export type { Activation } from "./ops/index.ts";
+
+export { defineOp, type Inputs, type Needs, type Op, type Saved, threads } from "./ops/index.ts";

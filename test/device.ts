@@ -1,11 +1,20 @@
 import { Gpu, openGpu } from "../src/array/index.ts";
 
 let opened: Promise<Gpu> | undefined;
+let device: Gpu["device"] | undefined;
 
 /** The device of all tests of this process, chosen by ADAMIX_DEVICE and opened once. It is never closed. */
 export function gpu(): Promise<Gpu> {
-  opened ??= openGpu();
+  opened ??= openGpu().then((gpu) => {
+    device = gpu.device;
+    return gpu;
+  });
   return opened;
+}
+
+/** Kernels that the device of all tests has compiled; 0 before it is opened. */
+export function pipelines(): number {
+  return device?.statistics().kernels ?? 0;
 }
 
 /** The same device with the kernels that are meant for GPUs, and with those for software adapters. */

@@ -205,7 +205,12 @@ types("refusals name both types", () => {
   assert.throws(
     () => x.add(ids),
     (error: Error) =>
-      error instanceof ShapeError && /input 1 is i32, expected f32; cast it/.test(error.message),
+      error instanceof ShapeError && /add: f32 and i32 do not mix; cast one/.test(error.message),
+  );
+  assert.throws(
+    () => gelu(ids),
+    (error: Error) =>
+      error instanceof ShapeError && /input 0 is i32, expected f32; cast it/.test(error.message),
   );
   assert.throws(() => ids.write(Float32Array.of(1, 2)), /write: 2 f32 values into i32 \[2\]/);
   for (const made of [x, ids]) made.dispose();

@@ -3,7 +3,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { kernelCode } from "../src/gpu/index.ts";
-import { KernelCache, type KernelSpec } from "../src/gpu/kernel.ts";
+import { KernelCache, type KernelSpec, kernelKey } from "../src/gpu/kernel.ts";
 import { entryLayout, resolveUses, specialise } from "../src/gpu/wgsl.ts";
 import { openDawn } from "../src/platform/dawn.ts";
 import { shaderNames, shaderText } from "../src/platform/index.ts";
@@ -45,6 +45,19 @@ loader("a missing file is named with its path", () => {
   assert.throws(
     () => kernelCode({ shader: "nothing", entry: "main" }),
     /no file .*nothing\.wgsl for the shader "nothing"/,
+  );
+});
+
+loader("WGSL of one's own takes the place of a file, and may use the library's", () => {
+  const own = "// use: lib/grid\nalias T = f32;\nfn main() {}";
+  const code = kernelCode({ shader: "own", code: own, entry: "main", constants: { T: "vec4f" } });
+  assert.ok(code.startsWith("// use: lib/grid\nalias T = vec4f;\nfn main() {}"));
+  assert.is(count(code, "fn unfold("), 1);
+  const key = (code: string) => kernelKey({ shader: "own", code, entry: "main" });
+  assert.is.not(key("fn main() {}"), key("fn main() { }"));
+  assert.throws(
+    () => kernelCode({ shader: "own", code: "fn main() {}", entry: "main", constants: { T: "f32" } }),
+    /own\.main: no top-level declaration named T/,
   );
 });
 
@@ -134,7 +147,8 @@ const swaps: readonly (readonly [from: string, to: string])[] = [
   ["lib/vec4", "lib/scalar"],
   ["lib/row_workgroup", "lib/row_subgroup"],
   ["lib/lanes_workgroup", "lib/lanes_subgroup"],
-  ["lib/gemm_fours", "lib/gemm_ones"],
+  ["lib/gemm_load_fours", "lib/gemm_load_ones"],
+  ["lib/gemm_put_fours", "lib/gemm_put_ones"],
   ["lib/gemm_store", "lib/gemm_store_activated"],
   ["lib/gemm_store", "lib/gemm_store_added"],
   ["lib/halves", "lib/brain"],

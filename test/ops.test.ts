@@ -1,17 +1,18 @@
-// Every op against its row of ops.table.ts: values, gradients, memory layouts, masks of needed gradients, refusals.
+// Every op against its row of ops.table.ts, and every composed function against its row of ops-table/composed.ts:
+// values, gradients, memory layouts, masks of needed gradients, refusals. The shapes that are made for each row are
+// in ops-shapes.test.ts, the public functions in ops-public.test.ts.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Gpu } from "../src/array/index.ts";
-import { apply, Tensor } from "../src/autograd/index.ts";
+import { apply, Tensor, tidy } from "../src/autograd/index.ts";
 import { ShapeError } from "../src/gpu/index.ts";
 import * as ops from "../src/ops/index.ts";
-import { assertBitEqual } from "./compare.ts";
-import { bothKernels, liveBytes, gpu as openTestGpu } from "./device.ts";
+import { bothKernels, gpu as openTestGpu } from "./device.ts";
 import { table } from "./ops.table.ts";
-import { assertAgainstReference, attributes, floatPositions } from "./ops-table/against-reference.ts";
-import { evaluate, type Outcome, poison } from "./ops-table/evaluate.ts";
-import { type Attributes, type Case, isFloat, normal, type Row } from "./ops-table/row.ts";
-import type * as R from "./reference/index.ts";
+import { compare } from "./ops-table/check.ts";
+import { shapeClasses } from "./ops-table/classes.ts";
+import { composed } from "./ops-table/composed.ts";
+import { isFloat, type Refusal, type Row, sizeOf } from "./ops-table/row.ts";
+import { attributesOf, type Subject, subjectOf } from "./ops-table/subject.ts";
 
 const gpu = await openTestGpu();
 const variants = await bothKernels();
@@ -30,91 +31,64 @@ rows("every exported op has a row", () => {
 
 /** ADAMIX_TEST_OPS=topK,sort: only these rows, while an op is being written. */
 const only = process.env.ADAMIX_TEST_OPS?.split(",");
-const wanted = only ? table.filter((row) => only.includes(row.op.name)) : table;
+const wanted = [...table, ...composed].map(subjectOf).filter(({ name }) => !only || only.includes(name));
 
-for (const row of wanted) {
-  for (const c of row.cases) {
-    if (!row.variants) rows(`${row.op.name}, ${c.name}`, () => compare(gpu, row, c));
+for (const subject of wanted) {
+  for (const c of subject.cases) {
+    const options = { masks: c === subject.cases[0] };
+    if (!subject.variants) rows(`${subject.name}, ${c.name}`, () => compare(gpu, subject, c, options));
     else {
-      rows(`${row.op.name}, ${c.name}, kernels for software`, () => compare(variants.software, row, c));
+      rows(`${subject.name}, ${c.name}, kernels for software`, () =>
+        compare(variants.software, subject, c, options),
+      );
       if (c.kernels) continue;
-      rows(`${row.op.name}, ${c.name}, kernels for GPUs`, () => compare(variants.hardware, row, c));
+      rows(`${subject.name}, ${c.name}, kernels for GPUs`, () =>
+        compare(variants.hardware, subject, c, options),
+      );
     }
   }
 }
 
-async function compare(device: Gpu, row: Row, c: Case): Promise<void> {
-  const { op } = row;
-  const attrs = attributes(device, c);
-  const { inputs } = c;
-  const expected = row.reference(inputs, attrs, inputs);
-  const dy = c.gradient === false ? null : normal(expected.shape, 1000);
-  poison(device);
-  const outcome = await evaluate(device, { op, inputs, attrs, dy });
-  const before = liveBytes(device);
-  assert.equal(outcome.shape, expected.shape);
-  assertAgainstReference(row, c, attrs, dy, outcome);
-
-  assertSame(await evaluate(device, { op, inputs, attrs, dy }), outcome, "second run");
-  assertSame(await evaluate(device, { op, inputs, attrs, dy, strided: true }), outcome, "strided inputs");
-  if (dy && c === row.cases[0]) await checkMasks(device, row, c, attrs, dy, outcome);
-  assert.is(liveBytes(device), before, "bytes that stay");
-}
-
-/** Each gradient asked for alone is the same as together with the others, and costs less. */
-async function checkMasks(
-  device: Gpu,
-  { op, fused }: Row,
-  { inputs }: Case,
-  attrs: Attributes,
-  dy: R.RefTensor,
-  whole: Outcome,
-): Promise<void> {
-  const positions = floatPositions(inputs);
-  for (const position of positions) {
-    const needs = inputs.map((_, i) => i === position);
-    const outcome = await evaluate(device, { op, inputs, attrs, dy, needs });
-    outcome.gradients.forEach((gradient, i) => {
-      if (i !== position) assert.is(gradient, null, `${op.name}: input ${i} asked for no gradient`);
-    });
-    const [gradient, expected] = [outcome.gradients[position], whole.gradients[position]];
-    if (!gradient || !expected) throw new Error(`${op.name}: no gradient of input ${position}`);
-    assertBitEqual(gradient, expected, `${op.name}: gradient of input ${position} alone`);
-    if (positions.length === 1) continue;
-    if (!fused)
-      assert.ok(outcome.dispatches < whole.dispatches, `${op.name}: input ${position} costs as much as all`);
-    assert.ok(outcome.dispatches <= whole.dispatches);
+for (const subject of wanted) {
+  const { name, refuses = [], op } = subject;
+  for (const refusal of refuses) {
+    const shown = refusal.shapes.map((shape) => (shape ? `[${shape.join(", ")}]` : "none")).join(" ");
+    refusals(`${name} of ${shown} ${JSON.stringify(refusal.attrs ?? {})}`, () =>
+      refusesShapes(subject, refusal),
+    );
   }
-}
-
-function assertSame(actual: Outcome, expected: Outcome, name: string): void {
-  assertBitEqual(actual.y, expected.y, name);
-  actual.gradients.forEach((gradient, i) => {
-    const other = expected.gradients[i];
-    if (gradient && other) assertBitEqual(gradient, other, `${name}, gradient of input ${i}`);
-    else assert.is(gradient, other ?? null);
+  refusals(`${name} has refusals where it refuses`, () => {
+    const inputs = subject.cases[0]?.inputs.length ?? 0;
+    const accepted = new Set(shapeClasses(gpu, subject).map(({ shapeClass }) => shapeClass));
+    const refusesClass = !accepted.has("vector") || !accepted.has("empty rows");
+    assert.ok(refuses.length > 0 || (inputs === 1 && !refusesClass), "no row of `refuses`");
   });
+  if (op && op.dtypes !== "any") {
+    refusals(`${name} of inputs of other types`, () => refusesTypes({ op, cases: subject.cases }));
+  }
 }
 
-for (const row of wanted) {
-  for (const { shapes, attrs = {}, message } of row.refuses ?? []) {
-    const shown = shapes.map((shape) => (shape ? `[${shape.join(", ")}]` : "none")).join(" ");
-    refusals(`${row.op.name} of ${shown} ${JSON.stringify(attrs)}`, () => {
-      const error = thrown(() => row.op.shape(shapes, attrs));
-      assert.instance(error, ShapeError);
-      assert.match(error.message, message);
-      assert.ok(error.message.startsWith(`${row.op.name}: `), error.message);
+function refusesShapes({ name, op, run }: Subject, { shapes, attrs = {}, message }: Refusal): void {
+  const { dispatches } = gpu.device.statistics();
+  const error = thrown(() => {
+    if (op) return op.shape(shapes, attrs);
+    return tidy(() => {
+      const inputs = shapes.map(
+        (shape) => shape && new Tensor(gpu, gpu.from(new Float32Array(sizeOf(shape)), shape)),
+      );
+      return void run(inputs, attrs as Readonly<Record<string, unknown>>);
     });
-  }
-  if (row.op.dtypes !== "any") {
-    refusals(`${row.op.name} of inputs of other types`, () => refusesTypes(row));
-  }
+  });
+  assert.instance(error, ShapeError);
+  assert.match(error.message, message);
+  if (op) assert.ok(error.message.startsWith(`${name}: `), error.message);
+  assert.is(gpu.device.statistics().dispatches, dispatches, "nothing is recorded");
 }
 
-function refusesTypes({ op, cases }: Row): void {
+function refusesTypes({ op, cases }: Pick<Row, "op" | "cases">): void {
   const c = cases[0];
   if (!c) throw new Error(`${op.name} has no case`);
-  const attrs = attributes(gpu, c);
+  const attrs = attributesOf(gpu, c);
   const { dispatches } = gpu.device.statistics();
   c.inputs.forEach((value, wrong) => {
     if (!value) return;

@@ -2,7 +2,17 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Gpu } from "../src/array/index.ts";
-import { gelu, layerNorm, matmul, Parameter, Stream, tanh, tensor, tidy } from "../src/autograd/index.ts";
+import {
+  bankLinear,
+  gelu,
+  layerNorm,
+  matmul,
+  Parameter,
+  Stream,
+  tanh,
+  tensor,
+  tidy,
+} from "../src/autograd/index.ts";
 import {
   formatProfile,
   GpuError,
@@ -65,6 +75,16 @@ counting("dispatches, bytes and operations are those of what was called", async 
   for (const ms of [report.busyMs, product.totalMs, product.share, product.gigaflopsPerSecond])
     assert.ok(Number.isNaN(ms), "nothing is timed without a clock");
   for (const x of [a, b]) x.dispose();
+});
+
+counting("a product that sums over groups of rows counts each row once", async () => {
+  const [x, weight] = [normal("x", [6, 8]), normal("w", [4, 5, 8])];
+  const route = tensor(gpu, Int32Array.of(2, 0, 2));
+  for (const tensor of [x, weight]) tensor.requiresGrad = true;
+  const report = await profile(gpu, () => tidy(() => bankLinear(x, weight, null, route).sum().backward()));
+  const flops = report.kernels.reduce((sum, kernel) => sum + kernel.flops, 0);
+  assert.is(flops, 3 * 2 * 6 * 5 * 8, "forward, for x and for the weight");
+  for (const tensor of [x, weight, route]) tensor.dispose();
 });
 
 counting("kernels of one label are told apart by what is specialised in them", async () => {

@@ -2,14 +2,20 @@
  * Runs the test files in this process, one after another, so that they share a GPU device.
  *
  *     node --import tsx test/run.ts [part of a file name ...]
+ *     node --import tsx test/run.ts --full [--count GRAPHS] [--seconds S] [part of a file name ...]
  *
  * A file registers uvu suites; a file that fails to load, registers no test, or leaves an error behind that
- * nobody awaited counts as a failure. The last line is `N passed, N failed`, and `, N skipped` if any.
+ * nobody awaited counts as a failure. `--full` adds the long ones, test/full. Under `node --expose-gc` a garbage
+ * collection follows each test: nothing may live only by luck. The last line is `N passed, N failed`, and
+ * `, N skipped` if any.
  */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { adaptersUsed } from "../src/platform/index.ts";
+import { pipelines } from "./device.ts";
+import { options } from "./options.ts";
+import { summary } from "./summary.ts";
 
 /** What uvu's runner of a suite returns: messages (or true), passed, skipped, total. */
 type Runner = () => Promise<[errors: string | true, passed: number, skipped: number, total: number]>;
@@ -21,6 +27,9 @@ interface UvuGlobals {
 }
 
 const LONGEST_FILE_MS = 10 * 60_000;
+const LONGEST_FULL_FILE_MS = 6 * 60 * 60_000;
+/** Kernels that one file may compile. Shapes do not compile: only ops do, and their variants. */
+const MOST_PIPELINES = 600;
 
 const folder = fileURLToPath(new URL(".", import.meta.url));
 const uvu = globalThis as UvuGlobals; // uvu keeps its queue on globalThis
@@ -42,10 +51,10 @@ process.on("exit", () => {
 uvu.UVU_DEFER = 1;
 uvu.UVU_QUEUE = [];
 
-const files = testFiles(process.argv.slice(2));
+const files = testFiles(options.filters);
 for (const file of files) await runFile(file);
 if (files.length === 0) {
-  console.log(`no test file matches ${process.argv.slice(2).join(" ")}`);
+  console.log(`no test file matches ${options.filters.join(" ")}`);
   sum.failed++;
 }
 finish();
@@ -53,17 +62,16 @@ finish();
 function testFiles(filters: readonly string[]): string[] {
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" })
     .map((name) => name.replaceAll("\\", "/"))
-    .filter((name) => name.endsWith(".test.ts"))
+    .filter((name) => name.endsWith(".test.ts") || (options.full && name.endsWith(".full.ts")))
     .sort();
   return filters.length === 0 ? names : names.filter((name) => filters.some((part) => name.includes(part)));
 }
 
 async function runFile(name: string): Promise<void> {
   const start = performance.now();
-  const watchdog = setTimeout(
-    () => stop(`${name}: no end after ${LONGEST_FILE_MS / 60_000} minutes`),
-    LONGEST_FILE_MS,
-  );
+  const longestMs = name.endsWith(".full.ts") ? LONGEST_FULL_FILE_MS : LONGEST_FILE_MS;
+  const watchdog = setTimeout(() => stop(`${name}: no end after ${longestMs / 60_000} minutes`), longestMs);
+  const pipelinesBefore = pipelines();
   watchdog.unref(); // an event loop with nothing left ends the run at once
   const counts = { passed: 0, failed: 0, skipped: 0, total: 0 };
   const problems: string[] = [];
@@ -81,7 +89,9 @@ async function runFile(name: string): Promise<void> {
     );
   process.exitCode = 0;
   clearTimeout(watchdog);
-  report(name, counts, problems, performance.now() - start);
+  const compiled = pipelines() - pipelinesBefore;
+  if (compiled > MOST_PIPELINES) problems.push(`${compiled} kernels compiled, allowed are ${MOST_PIPELINES}`);
+  report(name, { ...counts, compiled }, problems, performance.now() - start);
 }
 
 async function loadSuites(name: string): Promise<readonly Runner[]> {
@@ -98,8 +108,11 @@ async function runSuite(
   problems: string[],
 ): Promise<void> {
   const write = process.stdout.write;
-  const filtered = (...args: Parameters<typeof write>) =>
-    isMark(String(args[0])) || write.apply(process.stdout, args);
+  const filtered = (...args: Parameters<typeof write>) => {
+    if (!isMark(String(args[0]))) return write.apply(process.stdout, args);
+    globalThis.gc?.();
+    return true;
+  };
   process.stdout.write = filtered as typeof write; // write is overloaded, which a function value cannot be
   try {
     const [errors, passed, skipped, total] = await suite();
@@ -123,7 +136,7 @@ function isMark(text: string): boolean {
 
 function report(
   name: string,
-  counts: { readonly passed: number; readonly failed: number; readonly skipped: number },
+  counts: Readonly<Record<"passed" | "failed" | "skipped" | "compiled", number>>,
   problems: readonly string[],
   elapsedMs: number,
 ): void {
@@ -135,9 +148,10 @@ function report(
   const parts = [`${counts.passed} passed`];
   if (failed > 0) parts.push(`${failed} failed`);
   if (counts.skipped > 0) parts.push(`${counts.skipped} skipped`);
+  if (counts.compiled > 0) parts.push(`${counts.compiled} pipelines`);
   const mark = failed > 0 ? "✘" : "✓";
   console.log(
-    `${mark} ${name.replace(/\.test\.ts$/, "").padEnd(28)} ${parts.join(", ")}, ${elapsedMs.toFixed(0)} ms`,
+    `${mark} ${name.replace(/(\.test)?\.ts$/, "").padEnd(28)} ${parts.join(", ")}, ${elapsedMs.toFixed(0)} ms`,
   );
 }
 
@@ -145,7 +159,15 @@ function finish(): void {
   finished = true;
   const adapters = adaptersUsed().map(({ name, kind, how }) => `${name} (${kind}; ${how})`);
   console.log(`adapter: ${adapters.length > 0 ? adapters.join(", ") : "none used"}`);
-  console.log(`${files.length} files, ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+  const { rows, classes, compared, graphs } = summary;
+  if (rows > 0)
+    console.log(
+      `ops: ${rows} rows x ${(classes / rows).toFixed(1)} shape classes x ${adapters.length} adapter: ` +
+        `${compared} cases compared with float64`,
+    );
+  if (graphs > 0) console.log(`random graphs: ${graphs} compared with float64, values and all gradients`);
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+  console.log(`${files.length} files, ${pipelines()} pipelines, ${seconds} s`);
   printSum();
   process.exitCode = sum.failed > 0 ? 1 : 0;
   process.stdout.write("", () => process.exit()); // a device may keep the event loop alive

@@ -12,12 +12,12 @@ export const mul = (a: Tensor, b: Tensor | number): Tensor => a.mul(b);
 export const div = (a: Tensor, b: Tensor | number): Tensor => a.div(b);
 export const neg = (x: Tensor): Tensor => x.neg();
 export const pow = (x: Tensor, exponent: Tensor | number): Tensor => x.pow(exponent);
-export const abs = (x: Tensor): Tensor => x.abs();
+export const abs = (x: Tensor): Tensor => apply(ops.abs, [x], {});
 export const sign = (x: Tensor): Tensor => apply(ops.sign, [x], {});
-export const exp = (x: Tensor): Tensor => x.exp();
+export const exp = (x: Tensor): Tensor => apply(ops.exp, [x], {});
 export const exp2 = (x: Tensor): Tensor => apply(ops.exp2, [x], {});
 export const expm1 = (x: Tensor): Tensor => apply(ops.expm1, [x], {});
-export const log = (x: Tensor): Tensor => x.log();
+export const log = (x: Tensor): Tensor => apply(ops.log, [x], {});
 export const log2 = (x: Tensor): Tensor => apply(ops.log2, [x], {});
 export const log1p = (x: Tensor): Tensor => apply(ops.log1p, [x], {});
 export const sin = (x: Tensor): Tensor => apply(ops.sin, [x], {});
@@ -26,7 +26,7 @@ export const floor = (x: Tensor): Tensor => apply(ops.floor, [x], {});
 export const ceil = (x: Tensor): Tensor => apply(ops.ceil, [x], {});
 export const round = (x: Tensor): Tensor => apply(ops.round, [x], {});
 export const trunc = (x: Tensor): Tensor => apply(ops.trunc, [x], {});
-export const sqrt = (x: Tensor): Tensor => x.sqrt();
+export const sqrt = (x: Tensor): Tensor => apply(ops.sqrt, [x], {});
 /** √x with a gradient of 0 at 0. */
 export const flatSqrt = (x: Tensor): Tensor => apply(ops.flatSqrt, [x], {});
 export const rsqrt = (x: Tensor): Tensor => apply(ops.rsqrt, [x], {});
@@ -75,14 +75,22 @@ export interface AttentionOptions extends ops.AttentionAttrs {
   /** Added to the scaled scores: [B, heads, T, S] or what broadcasts to it. */
   readonly bias?: Tensor | null | undefined;
 }
+/** keep [B, S], i32 or bool: which keys are seen. */
 export const attention = (
   q: Tensor,
   k: Tensor,
   v: Tensor,
   keep: Tensor | null,
   { bias = null, ...attrs }: AttentionOptions,
-): Tensor => apply(ops.attention, [q, k, v, keep, bias], attrs);
-/** Writes keys or values x [B, T, C] into rows `position`.. of cache [B, capacity, C], in place and only in noGrad(). */
+): Tensor =>
+  tidy(() => {
+    const mask = keep?.dtype === "bool" ? keep.to("i32") : keep;
+    return apply(ops.attention, [q, k, v, mask, bias], attrs);
+  });
+/**
+ * Writes keys or values x [B, T, C] into rows from `position` on of cache [B, capacity, C], in place and so only in
+ * noGrad(). Read them back with the `keyLength` of attention. A captured step writes where it did when it was recorded.
+ */
 export function cacheWrite(cache: Tensor, x: Tensor, position: number): void {
   if (isRecording())
     throw new GpuError("cacheWrite: it overwrites what backward might read; call it in noGrad()");

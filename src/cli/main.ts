@@ -35,7 +35,7 @@ Examples:
   adamix predict runs/sentiment-adamix-lora-seed0 --text "the soup was far from bland ."
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or config. ADAMIX_DEVICE is the default of --device;
-ADAMIX_DEBUG=1 adds the stack to an error.`;
+ADAMIX_DEBUG=1 adds the stack to an error and lists what the device does, 3 names the op that made the first NaN.`;
 
 function addTrain(root: Command): void {
   const command = root

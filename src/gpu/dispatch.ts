@@ -72,7 +72,9 @@ export function checkBindings(kernel: Kernel, bindings: Bindings): void {
 
 /** Counts a dispatch in the versions of the buffers that it writes to. */
 export function countWrites(kernel: Kernel, bindings: Bindings): void {
-  for (const { name, writes } of kernel.layout.bindings) {
+  const { bindings: wanted } = kernel.layout;
+  for (let i = 0; i < wanted.length; i++) {
+    const { name, writes } = wanted[i] as (typeof wanted)[number];
     if (writes) (bindings[name] as Binding).buffer.version++;
   }
 }

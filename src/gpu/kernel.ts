@@ -1,9 +1,15 @@
 import { shaderText } from "../platform/index.ts";
 import { type EntryLayout, entryLayout, resolveUses, specialise } from "./wgsl.ts";
 
-/** A kernel as an op names it: a file of `shaders/`, an entry point, and what is specialised in it. */
+/**
+ * A kernel as an op names it: a file of `shaders/`, an entry point, and what is specialised in it. Specs are made
+ * once and kept: a device knows its kernels by them.
+ */
 export interface KernelSpec {
+  /** The file `shaders/<shader>.wgsl`; with `code`, only what messages call it. */
   readonly shader: string;
+  /** WGSL of one's own instead of the file. It may name the library's with `// use: lib/grid`. */
+  readonly code?: string;
   readonly entry: string;
   /** New right-hand sides of top-level declarations. */
   readonly constants?: Readonly<Record<string, string | number>>;
@@ -23,13 +29,16 @@ export interface Kernel {
 
 /** Names one kernel; two specs with the same key share a pipeline. */
 export function kernelKey(spec: KernelSpec): string {
-  return `${spec.shader}.${spec.entry}${JSON.stringify(spec.constants ?? "")}${JSON.stringify(spec.uses ?? "")}`;
+  const { shader, entry, code = "", constants = "", uses = "" } = spec;
+  return `${shader}.${entry}${JSON.stringify(constants)}${JSON.stringify(uses)}${code}`;
 }
 
 /** The complete WGSL of a kernel, as it is handed to the driver. */
 export function kernelCode(spec: KernelSpec): string {
   const label = `${spec.shader}.${spec.entry}`;
-  return specialise(label, resolveUses(spec.shader, shaderText, spec.uses), spec.constants ?? {});
+  const text = (name: string): string =>
+    name === spec.shader && spec.code !== undefined ? spec.code : shaderText(name);
+  return specialise(label, resolveUses(spec.shader, text, spec.uses), spec.constants ?? {});
 }
 
 /** Compiles kernels once and keeps them. One per device. */

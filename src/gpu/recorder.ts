@@ -102,9 +102,10 @@ export class Recorder {
         this.encode(kernel, bindings, params, grid, timed),
       );
     } else this.encode(kernel, bindings, params, grid);
+    if (!list) this.#dispatches++;
   }
 
-  /** Records one dispatch that nobody looks on at; into a pass of its own where `timed` describes one. */
+  /** Records one dispatch that nobody looks on at or counts; into a pass of its own where `timed` describes one. */
   encode(kernel: Kernel, bindings: Bindings, params: Params, grid: Grid, timed?: Timed): void {
     checkBindings(kernel, bindings);
     const slotBytes = kernel.layout.params?.bytes ?? 0;
@@ -170,6 +171,7 @@ export class Recorder {
         if (this.watcher)
           this.watcher.dispatch(note, (timed) => this.#encode(kernel, group, offsets, grid, timed));
         else this.#encode(kernel, group, offsets, grid);
+        this.#dispatches++;
       } else {
         const { source, sourceOffset, target, targetOffset, bytes } = command;
         this.copy(source, sourceOffset, target, targetOffset, bytes);
@@ -272,7 +274,6 @@ export class Recorder {
     pass.setBindGroup(0, group, offsets);
     pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     if (timed) pass.end();
-    this.#dispatches++;
     if (++this.#pending >= DISPATCHES_PER_SUBMIT) this.flush();
   }
 

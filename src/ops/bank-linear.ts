@@ -54,7 +54,7 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
     const y = gpu.empty(shape);
     const [, N, K] = weight.shape as [number, number, number];
     const groups = route.size;
-    const M = y.size / N / groups;
+    const M = sizeOf(shape.slice(0, -1)) / groups;
     const sizes = { M, N, K, batch: groups, layoutA: { stride: M * K }, layoutB: { stride: N * K } };
     gemm(gpu, { a: x, b: weight, c: y, bias, scale, transposeB: true, route, routing: "pick", ...sizes });
     return {
@@ -65,7 +65,7 @@ export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
   backward(gpu, dy, { x, weight, route, bank }, { scale = 1 }, [needsX, needsWeight, needsBias]) {
     const [experts, out, inputs] = bank as [number, number, number];
     const groups = route.size;
-    const rows = dy.size / out / groups;
+    const rows = sizeOf(dy.shape.slice(0, -1)) / groups;
     let dx: GpuArray | null = null;
     if (weight && needsX) {
       dx = gpu.empty([...dy.shape.slice(0, -1), inputs]);

@@ -1,4 +1,4 @@
-import { type Gpu, type GpuArray, rowsOf, sameShape, showShape } from "../array/index.ts";
+import { type Gpu, type GpuArray, lastOf, rowsOf, sameShape, showShape } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { rowKernel } from "./kernels.ts";
@@ -46,6 +46,7 @@ export const crossEntropy = defineOp<readonly [GpuArray, GpuArray], CrossEntropy
         `crossEntropy: labels ${showShape(labels)} do not fit logits ${showShape(logits)}`,
       );
     }
+    if (lastOf(logits) === 0) throw new ShapeError(`crossEntropy: ${showShape(logits)} has no classes`);
     if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
       throw new ShapeError(`crossEntropy: labelSmoothing is ${labelSmoothing}, expected 0..1`);
     }

@@ -11,26 +11,33 @@ type Entry = "nn" | "nt" | "tn";
 /** What is done with a result: the library of shaders/lib that stores it. */
 type Store = "gemm_store" | "gemm_store_activated" | "gemm_store_added";
 
+interface Fours {
+  readonly loads: boolean;
+  readonly stores: boolean;
+}
+const NO_FOURS: Fours = { loads: false, stores: false };
+
 /** What one kernel is made of but for its store; see `kernelOf`. */
 interface Variant {
   readonly shader: string;
   readonly entry: string;
   /** Lanes of its subgroups; 0: of no matter. */
   readonly lanes?: number;
-  /** Loads single floats. */
-  readonly ones?: boolean;
+  /** Loads, and stores, four floats at a time. */
+  readonly fours?: Fours;
 }
 
 const kernels = new Map<string, KernelSpec>();
 
-function kernelOf({ shader, entry, lanes = 0, ones = false }: Variant, store: Store): KernelSpec {
-  const key = `${shader}.${entry} ${store} ${lanes} ${ones}`;
+function kernelOf({ shader, entry, lanes = 0, fours = NO_FOURS }: Variant, store: Store): KernelSpec {
+  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores}`;
   let kernel = kernels.get(key);
   if (!kernel) {
     const uses: Record<string, string> = {};
     const constants: Record<string, string> = {};
     if (store !== "gemm_store") uses["lib/gemm_store"] = `lib/${store}`;
-    if (ones) uses["lib/gemm_fours"] = "lib/gemm_ones";
+    if (!fours.loads) uses["lib/gemm_load_fours"] = "lib/gemm_load_ones";
+    if (!fours.stores) uses["lib/gemm_put_fours"] = "lib/gemm_put_ones";
     if (lanes > 0 && shader !== "matmul_subgroup4") constants.LANES = `${lanes}u`;
     if (lanes > 0 && shader === "matmul_vector") {
       uses["lib/row_workgroup"] = "lib/row_subgroup";
@@ -49,15 +56,19 @@ function subgroupEntry(p: Product, lanes: number): Entry | null {
   return p.transposeB ? "nt" : "nn";
 }
 
-/** Whether vec4 may be loaded along the contiguous dimensions: sizes and offsets along them are multiples of 4. */
-function inFours(entry: Entry, p: Product, s: Strides): boolean {
-  const rows = [p.transposeA ? s.a_column : s.a_row, p.transposeB ? s.b_column : s.b_row, s.c_row];
-  const { start_a, start_b, start_c, stride_a, stride_b, stride_c } = s;
-  const { inner_a, inner_b, inner_c, sum_a, sum_b } = s;
-  const offsets = [start_a, start_b, start_c, stride_a, stride_b, stride_c];
-  const sizes = [p.N, entry === "tn" ? p.M : p.K];
-  const all = [...sizes, ...rows, ...offsets, inner_a, inner_b, inner_c, sum_a, sum_b];
-  return all.every((n) => n % 4 === 0);
+/** Whether vec4 may be loaded and stored along the contiguous dimensions: what they start at is a multiple of four. */
+function foursOf(p: Product, s: Strides): Fours {
+  const inFours = (...all: number[]): boolean => all.every((n) => n % 4 === 0);
+  const rowA = p.transposeA ? s.a_column : s.a_row;
+  const rowB = p.transposeB ? s.b_column : s.b_row;
+  // Where the sum is over rows of both, each is a whole one.
+  const K = p.transposeA ? 0 : p.K;
+  return {
+    loads:
+      inFours(K, rowA, s.start_a, s.stride_a, s.inner_a, s.sum_a) &&
+      inFours(rowB, s.start_b, s.stride_b, s.inner_b, s.sum_b),
+    stores: inFours(p.N, s.c_row, s.start_c, s.stride_c, s.inner_c),
+  };
 }
 
 /** Rows of one workgroup of a barrier-free kernel. */
@@ -67,8 +78,8 @@ function subgroupRows(entry: Entry, lanes: number): number {
 
 interface Choice {
   readonly variant: Variant;
-  /** The name that the kernel gives its results: c or, in groups of four, c4. */
-  readonly four: boolean;
+  /** Whether the kernel's results are c4, in groups of four, or c. */
+  readonly storesFour: boolean;
   readonly rows: number;
   readonly columns: number;
 }
@@ -77,20 +88,19 @@ interface Choice {
 function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
   const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
   const entry = subgroupEntry(p, lanes);
+  const fours = foursOf(p, strides);
   const isSum = (p.sums ?? 1) > 1 || p.routing === "collect";
   if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
-    const four = inFours("nt", p, strides);
-    const variant = { shader: "matmul_vector", entry: "nt", lanes, ones: !four };
-    return { variant, four, rows: 1, columns: 4 };
+    const variant = { shader: "matmul_vector", entry: "nt", lanes, fours };
+    return { variant, storesFour: fours.stores, rows: 1, columns: 4 };
   }
   if (!gpu.isSoftware)
-    return { variant: { shader: "matmul", entry: "tiled" }, four: false, rows: 64, columns: 64 };
+    return { variant: { shader: "matmul", entry: "tiled" }, storesFour: false, rows: 64, columns: 64 };
   if (!entry || (isSum && entry !== "tn"))
-    return { variant: { shader: "matmul", entry: "plain" }, four: false, rows: 32, columns: 32 };
-  const four = inFours(entry, p, strides);
+    return { variant: { shader: "matmul", entry: "plain" }, storesFour: false, rows: 32, columns: 32 };
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
-  const variant = { shader, entry, lanes, ones: !four };
-  return { variant, four, rows: subgroupRows(entry, lanes), columns: 4 * lanes };
+  const variant = { shader, entry, lanes, fours };
+  return { variant, storesFour: fours.stores, rows: subgroupRows(entry, lanes), columns: 4 * lanes };
 }
 
 function storeOf({ activation, accumulate }: Product): Store {
@@ -135,7 +145,7 @@ function recordProduct(
   gpu: Gpu,
   p: Product,
   strides: Strides,
-  { variant, four, rows, columns }: Choice,
+  { variant, storesFour, rows, columns }: Choice,
 ): void {
   const { M, N, K, batch = 1 } = p;
   const arrays: Record<string, GpuArray | null> = {
@@ -144,9 +154,9 @@ function recordProduct(
     bias: p.bias ?? null,
     route: p.route ?? null,
   };
-  arrays[four ? "c4" : "c"] = p.c;
+  arrays[storesFour ? "c4" : "c"] = p.c;
   // A dummy that nothing else in the dispatch is bound to: it is bound for writing.
-  if (p.activation) arrays[four ? "kept4" : "kept"] = p.z ?? gpu.empty([4]);
+  if (p.activation) arrays[storesFour ? "kept4" : "kept"] = p.z ?? gpu.empty([4]);
   const params = {
     M,
     N,
@@ -164,10 +174,12 @@ function recordProduct(
     scale: p.scale ?? 1,
   };
   const kernel = kernelOf(variant, storeOf(p));
+  // Each group of rows is in the sum of one expert.
+  const terms = p.routing === "collect" ? params.sums : batch * params.sums;
   const [x, y] = grid1d(Math.ceil(N / columns) * Math.ceil(M / rows));
   for (let first = 0; first < batch; first += MOST_PRODUCTS) {
     const count = Math.min(MOST_PRODUCTS, batch - first);
-    const work = { flops: 2 * M * N * K * count };
+    const work = { flops: 2 * M * N * K * terms * (count / batch) };
     gpu.run(kernel, arrays, first === 0 ? params : { ...params, first }, [x, y, count], work);
   }
 }

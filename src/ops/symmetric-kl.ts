@@ -1,4 +1,4 @@
-import { type GpuArray, rowsOf, sameShape, showShape } from "../array/index.ts";
+import { type GpuArray, lastOf, rowsOf, sameShape, showShape } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { rowKernel } from "./kernels.ts";
@@ -30,6 +30,7 @@ export const symmetricKl = defineOp<readonly [GpuArray, GpuArray], SymmetricKlAt
   shape([a, b]) {
     if (!sameShape(a, b) || a.length < 1)
       throw new ShapeError(`symmetricKl: ${showShape(a)} and ${showShape(b)} differ`);
+    if (lastOf(a) === 0) throw new ShapeError(`symmetricKl: ${showShape(a)} has no classes`);
     return [];
   },
   forward(gpu, [a, b], { gradient }) {

@@ -7,8 +7,9 @@ export function env(name: string): string | undefined {
 export type DebugLevel = 0 | 1 | 2 | 3;
 
 /**
- * `ADAMIX_DEBUG`: 0 silent, 1 lists ops with shapes and times, 2 prints specialised WGSL, 3 checks every
- * dispatch. Read anew at each call, so that a test may change it.
+ * `ADAMIX_DEBUG`: 0 silent; 1 lists dispatches with ops, shapes and times, and reports lost tensors; 2 prints
+ * specialised WGSL as well; 3 also checks every write for NaN and infinities. Read anew at each call, so that a test
+ * may change it.
  */
 export function debugLevel(): DebugLevel {
   const text = env("ADAMIX_DEBUG");

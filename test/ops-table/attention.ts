@@ -294,4 +294,17 @@ export const attention = row(ops.attention, {
   refuses,
   variants: true,
   fused: true,
+  // Scores of 1e60.
+  without: ["1e30"],
+  constants: [2],
+  // Of several head sizes.
+  pipelines: 32,
+  make(shape, n) {
+    const [B = 0, T = 0, C = 0] = shape;
+    if (shape.length !== 3) return null;
+    const heads = C % 2 === 0 ? 2 : 1;
+    const see = Array.from({ length: B * (T + 1) }, (_, i) => ((i * 7 + n) % 3 === 0 ? 0 : 1));
+    const arrays = [normal([B, T, C], n), normal([B, T + 1, C], n + 1), normal([B, T + 1, C], n + 2)];
+    return { inputs: [...arrays, R.indices([B, T + 1], see), null], attrs: { heads, causal: n % 2 === 0 } };
+  },
 });

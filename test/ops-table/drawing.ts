@@ -23,8 +23,17 @@ export function kept(size: number, p: number, word: (i: number) => number): numb
 
 export const dropped = { stream: 1234, examples: 2, firstExample: 3, firstPass: 1 };
 
-/** Words of philox at (element, example, pass, step). */
+const drawn = new Map<string, readonly number[]>();
+
+/** Words of philox at (element, example, pass, step); kept, since central differences ask for them again. */
 export function words(element: number, r: number): readonly number[] {
+  const key = `${element},${r}`;
+  const known = drawn.get(key) ?? wordsAt(element, r);
+  drawn.set(key, known);
+  return known;
+}
+
+function wordsAt(element: number, r: number): readonly number[] {
   const { stream, examples, firstExample, firstPass } = dropped;
   const counter = [
     element,

@@ -75,7 +75,7 @@ function bankReference(inputs: readonly Value[], { scale = 1 }: Attributes): R.R
   const weight = floats(inputs, 1);
   const [, out = 0, columns = 0] = weight.shape;
   const scaled = R.map(
-    R.reshape(x, [sizeOf(x.shape) / columns, columns]),
+    R.reshape(x, [sizeOf(x.shape.slice(0, -1)), columns]),
     (v) => v * Math.fround(Number(scale)),
   );
   const y = R.bankLinear(scaled, weight, inputs[2] ? floats(inputs, 2) : null, integers(inputs, 3).data);

@@ -1,7 +1,18 @@
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { absolute, type Bound, type Context, exact, plus, slope, terms, ulpAt, ulps } from "./bounds.ts";
-import { type Attributes, type Case, floats, normal, type Row, row, uniform, type Value } from "./row.ts";
+import {
+  type Attributes,
+  type Case,
+  floats,
+  given,
+  normal,
+  type Row,
+  row,
+  uniform,
+  type Value,
+} from "./row.ts";
 
 type Reference = (x: R.RefTensor) => R.RefTensor;
 
@@ -23,13 +34,18 @@ interface Unary {
   readonly forward: Bound;
   readonly backward: Bound;
   readonly cases?: readonly Case[];
+  readonly workgroup?: 256;
   readonly values?: (shape: readonly number[], seed: number) => R.RefTensor;
 }
 
-function unary(op: ops.UnaryOp, reference: Reference, { forward, backward, cases = [], values }: Unary): Row {
+function unary(
+  op: ops.UnaryOp,
+  reference: Reference,
+  { forward, backward, cases = [], values, ...rest }: Unary,
+): Row {
   const make = values ?? ((shape, seed) => normal(shape, seed, { std: 3 }));
   const of = (inputs: readonly Value[]) => reference(floats(inputs, 0));
-  return row(op, { reference: of, cases: [...twoSizes(make), ...cases], forward, backward });
+  return row(op, { reference: of, cases: [...twoSizes(make), ...cases], forward, backward, ...rest });
 }
 
 const positive = (shape: readonly number[], seed: number) => uniform(shape, seed, 0.2, 5);
@@ -91,6 +107,7 @@ const unaries: readonly Row[] = [
     cases: [extremes([...large, -0, 3e38])],
   }),
   unary(ops.gelu, R.gelu, {
+    workgroup: 256,
     forward: plus(absolute(2e-6), ulps(2)),
     backward: slope(8e-6),
     cases: [extremes([-1e30, -1e4, -89, -6, -3, 0, 1e-30, 3, 6, 89, 1e4, 1e30])],
@@ -129,6 +146,7 @@ const unaries: readonly Row[] = [
 
 const numbered: readonly Row[] = [
   row(ops.clamp, {
+    call: ([x], { a, b }) => ad.clamp(given(x), Number(a), Number(b)),
     reference: ([x], { a, b }) => R.clamp(floats([x ?? null], 0), { min: Number(a), max: Number(b) }),
     cases: twoSizes((shape, seed) => normal(shape, seed), { a: -0.7, b: 0.9 }),
     // The bounds themselves are rounded to f32.
@@ -136,12 +154,14 @@ const numbered: readonly Row[] = [
     backward: exact,
   }),
   row(ops.scale, {
+    call: ([x], { a }) => ad.mul(given(x), Number(a)),
     reference: (inputs, { a }) => R.map(floats(inputs, 0), (v) => Math.fround(Number(a)) * v),
     cases: twoSizes((shape, seed) => normal(shape, seed), { a: -1.7 }),
     forward: ulps(1),
     backward: passed,
   }),
   row(ops.shift, {
+    call: ([x], { a }) => ad.add(given(x), Number(a)),
     reference: (inputs, { a }) => R.map(floats(inputs, 0), (v) => v + Math.fround(Number(a))),
     cases: twoSizes((shape, seed) => normal(shape, seed), { a: 0.3 }),
     forward: ulps(1),
@@ -178,7 +198,13 @@ const pairs: readonly (readonly [a: readonly number[], b: readonly number[]])[] 
 
 type Pair = (a: R.RefTensor, b: R.RefTensor) => R.RefTensor;
 
-function binary(op: ops.BinaryOp, f: Pair, magnitude: Pair, forward: Bound, fused = false): Row {
+function binary(
+  op: ops.BinaryOp,
+  f: Pair,
+  magnitude: Pair,
+  forward: Bound,
+  rest: Pick<Row, "fused" | "workgroup"> = {},
+): Row {
   const on = (g: Pair) => (inputs: readonly Value[], _attrs: Attributes) =>
     g(floats(inputs, 0), floats(inputs, 1));
   return row(op, {
@@ -189,7 +215,7 @@ function binary(op: ops.BinaryOp, f: Pair, magnitude: Pair, forward: Bound, fuse
       inputs: [normal(a, 2 * i + 1), awayFromZero(b, 2 * i + 2)],
     })),
     forward,
-    fused,
+    ...rest,
     // Sums over what was stretched, at most 48 here.
     backward: terms(48, 4),
     refuses: [
@@ -215,9 +241,9 @@ function binary(op: ops.BinaryOp, f: Pair, magnitude: Pair, forward: Bound, fuse
 export const pointwise: readonly Row[] = [
   ...unaries,
   ...numbered,
-  binary(ops.add, R.add, R.add, ulps(1)),
+  binary(ops.add, R.add, R.add, ulps(1), { workgroup: 256 }),
   binary(ops.sub, R.sub, R.add, ulps(1)),
   binary(ops.mul, R.mul, R.mul, ulps(1)),
   // dy / b is half of the way to db.
-  binary(ops.div, R.div, R.div, ulps(3), true),
+  binary(ops.div, R.div, R.div, ulps(3), { fused: true }),
 ];

@@ -1,7 +1,8 @@
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { absolute, type Bound, type Context, exact, largest, terms } from "./bounds.ts";
-import { type Case, floats, integers, normal, type Row, row, type Value } from "./row.ts";
+import { type Case, floats, given, integers, normal, type Row, row, sizeOf, type Value } from "./row.ts";
 
 const far = R.ref([2, 4], [1e4, -1e4, 9999.5, 0, -1e4, -1e4, -9998, -10001]);
 const farOdd = R.ref([2, 3], [-1e4, 1e4, 9999, 3e4, 3e4, -3e4]);
@@ -25,6 +26,7 @@ const logits: readonly Case[] = [
 const noColumns = [{ shapes: [[3, 0]], message: /\[3, 0\] has no last dimension/ }];
 
 const softmax = row(ops.softmax, {
+  workgroup: "row",
   reference: (inputs) => R.softmax(floats(inputs, 0)),
   cases: logits,
   forward: absolute(3e-7),
@@ -42,6 +44,7 @@ function logError({ inputs }: Context): number {
 }
 
 const logSoftmax = row(ops.logSoftmax, {
+  workgroup: "row",
   reference: (inputs) => R.logSoftmax(floats(inputs, 0)),
   cases: logits,
   forward: (context) => absolute(logError(context))(context),
@@ -79,6 +82,8 @@ function normError({ inputs, attrs, dy }: Context, isInput: boolean): number {
 }
 
 const layerNorm = row(ops.layerNorm, {
+  call: ([x, weight, bias], { eps }) => ad.layerNorm(given(x), given(weight), given(bias), Number(eps)),
+  workgroup: "row",
   reference: (inputs, { eps }) =>
     R.layerNorm(floats(inputs, 0), floats(inputs, 1), floats(inputs, 2), { eps: Number(eps) }),
   cases: [
@@ -104,6 +109,14 @@ const layerNorm = row(ops.layerNorm, {
   fused: true,
 });
 
+/** Whole numbers of 0..n-1, unevenly spread. */
+function idsOf(shape: readonly number[], n: number, seed: number): R.RefIndices {
+  return R.indices(
+    shape,
+    Array.from({ length: sizeOf(shape) }, (_, i) => (i * i + seed) % n),
+  );
+}
+
 const ids = R.indices([2, 4], [3, 0, 3, 6, 1, 3, 0, 5]);
 
 const embedding = row(ops.embedding, {
@@ -127,6 +140,10 @@ const embedding = row(ops.embedding, {
       ],
     },
   ],
+  make: (shape, seed) => ({
+    inputs: [normal([7, ...shape.slice(-1)], seed), idsOf(shape.slice(0, -1), 7, seed)],
+  }),
+  workgroup: 64,
   forward: exact,
   backward: terms(300, 4),
   refuses: [{ shapes: [[7], [2]], message: /table \[7\] is not \[rows, columns\]/ }],
@@ -176,9 +193,15 @@ function lossCases(): Case[] {
 const crossEntropy = row(ops.crossEntropy, {
   reference: (inputs, attrs) => R.crossEntropy(floats(inputs, 0), integers(inputs, 1), attrs),
   cases: lossCases(),
+  make(shape, seed) {
+    const labels = idsOf(shape.slice(0, -1), shape.at(-1) ?? 1, seed);
+    const data = labels.data.map((label, i) => (i % 5 === 4 ? -100 : label));
+    return { inputs: [normal(shape, seed, { std: 3 }), R.indices(labels.shape, data)] };
+  },
   forward: (context) => absolute(lossError(context))(context),
   backward: crossEntropyBackward,
   refuses: [
+    { shapes: [[4, 0], [4]], message: /\[4, 0\] has no classes/ },
     { shapes: [[4, 7], [3]], message: /labels \[3\] do not fit logits \[4, 7\]/ },
     {
       shapes: [
@@ -234,6 +257,13 @@ const symmetricKl = row(ops.symmetricKl, {
         [3, 5],
       ],
       message: /\[3, 4\] and \[3, 5\] differ/,
+    },
+    {
+      shapes: [
+        [3, 0],
+        [3, 0],
+      ],
+      message: /\[3, 0\] has no classes/,
     },
   ],
   variants: true,

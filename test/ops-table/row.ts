@@ -1,5 +1,6 @@
 // What a row of the table says about an op, and the inputs that rows are made of.
 import type { Gpu } from "../../src/array/index.ts";
+import type { Tensor } from "../../src/autograd/index.ts";
 import type { AnyOp, Inputs, Op, Saved } from "../../src/ops/index.ts";
 import { type RefIndices, type RefTensor, ref } from "../reference/index.ts";
 import type { Bound } from "./bounds.ts";
@@ -28,8 +29,11 @@ export interface Refusal {
   readonly message: RegExp;
 }
 
-export interface Row {
-  readonly op: AnyOp;
+/** The public function on tensors, given what a case holds. */
+export type Call = (inputs: readonly (Tensor | null)[], attrs: Attributes) => Tensor;
+
+/** What is expected of an op, or of a function that is composed of ops. */
+export interface Expectations {
   /**
    * The op in float64. `fixed` are the inputs as they were before a central difference moved one: what a
    * stop-gradient sees.
@@ -47,7 +51,51 @@ export interface Row {
   readonly variants?: boolean;
   /** One kernel gives several gradients: asking for fewer of them saves no dispatch. */
   readonly fused?: boolean;
+
+  // What follows is for rows whose shape classes cannot be derived, or need help (see classes.ts).
+
+  /** Inputs and attributes for a main input of this shape; null where there are none. Default: derived. */
+  readonly make?: (shape: readonly number[], seed: number) => Pick<Case, "inputs" | "attrs"> | null;
+  /** Classes that are left out, with the reason in a comment. */
+  readonly without?: readonly ShapeClass[];
+  /** Elements that one workgroup takes in the forward kernel: the row is also run with more than 65,535 of them. */
+  readonly workgroup?: "row" | 64 | 256;
+  /** false: inputs cannot be f16 or bf16, with the reason in a comment. */
+  readonly halves?: false;
+  /** Dimensions of the main input that are constants of a kernel: other lengths of them compile. */
+  readonly constants?: readonly number[];
+  /** The most kernels that the op uses over all its classes, of both variants. Default: 12. */
+  readonly pipelines?: number;
 }
+
+export interface Row extends Expectations {
+  readonly op: AnyOp;
+  /** The public function of the op's name. Default: `fn(...inputs, attrs)`. */
+  readonly call?: Call;
+}
+
+/** A public function that is composed of ops. */
+export interface ComposedRow extends Expectations {
+  readonly name: string;
+  readonly call: Call;
+}
+
+/** Kinds of shapes that every op is tried with. */
+export type ShapeClass =
+  | "scalar"
+  | "vector"
+  | "empty"
+  | "empty rows"
+  | "one"
+  | "primes"
+  | "fours"
+  | "long rows"
+  | "many rows"
+  | "rank 6"
+  | "stretched"
+  | "1e4"
+  | "1e30"
+  | "grid";
 
 /** Attributes by name, as the references read them. */
 export type Attributes = Readonly<Record<string, unknown>>;
@@ -72,6 +120,12 @@ export function integers(inputs: readonly Value[], i: number): RefIndices {
   const value = inputs[i];
   if (!(value?.data instanceof Int32Array)) throw new Error(`table: input ${i} holds no integers`);
   return { shape: value.shape, data: value.data };
+}
+
+/** A tensor of a call, which the case is known to hold. */
+export function given(tensor: Tensor | null | undefined): Tensor {
+  if (!tensor) throw new Error("table: an input that is absent");
+  return tensor;
 }
 
 /** Normal numbers with the precision of f32, the same for the same seed. */
@@ -101,8 +155,8 @@ export function sizeOf(shape: readonly number[]): number {
   return size;
 }
 
-/** mulberry32. */
-function generator(seed: number): () => number {
+/** Numbers of 0..1 by mulberry32. */
+export function generator(seed: number): () => number {
   let state = (seed * 0x9e3779b9) >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

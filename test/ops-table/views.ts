@@ -1,17 +1,21 @@
+import type { DType } from "../../src/array/index.ts";
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { exact, terms } from "./bounds.ts";
-import { type Case, floats, normal, type Row, row, sizeOf } from "./row.ts";
+import { type Case, floats, given, normal, type Row, row, sizeOf } from "./row.ts";
 
 const moved = { forward: exact, backward: exact };
 
 const reshape = row(ops.reshape, {
+  call: ([x], { shape }) => ad.reshape(given(x), shape as number[]),
   reference: (inputs, { shape }) => R.reshape(floats(inputs, 0), shape as number[]),
   cases: [
     { name: "[3, 5, 7] to [7, 15]", inputs: [normal([3, 5, 7], 1)], attrs: { shape: [7, 15] } },
     { name: "[4, 6] to [-1, 2, 3]", inputs: [normal([4, 6], 2)], attrs: { shape: [-1, 2, 3] } },
     { name: "[1, 1] to a scalar", inputs: [normal([1, 1], 3)], attrs: { shape: [] } },
   ],
+  make: (shape, seed) => ({ inputs: [normal(shape, seed)], attrs: { shape: [...shape].reverse() } }),
   ...moved,
   refuses: [
     {
@@ -26,6 +30,7 @@ const reshape = row(ops.reshape, {
 
 // Roundings have no central differences: test/dtypes.test.ts has their values and gradients.
 const cast = row(ops.cast, {
+  call: ([x], { to }) => ad.cast(given(x), to as DType),
   reference: (inputs, { to }) =>
     R.map(floats(inputs, 0), (v) => (to === "i32" ? Math.trunc(v) : to === "bool" ? Number(v !== 0) : v)),
   cases: [
@@ -42,6 +47,7 @@ const cast = row(ops.cast, {
 });
 
 const permute = row(ops.permute, {
+  call: ([x], { order }) => ad.permute(given(x), order as number[]),
   reference: (inputs, { order }) => R.permute(floats(inputs, 0), order as number[]),
   cases: [
     { name: "[3, 5, 7] by 2, 0, 1", inputs: [normal([3, 5, 7], 1)], attrs: { order: [2, 0, 1] } },
@@ -51,6 +57,10 @@ const permute = row(ops.permute, {
       attrs: { order: [0, -2, 1, -1] },
     },
   ],
+  make: (shape, seed) => ({
+    inputs: [normal(shape, seed)],
+    attrs: { order: [...shape.keys()].map((d) => (d + 1) % shape.length) },
+  }),
   ...moved,
   refuses: [
     {
@@ -63,14 +73,24 @@ const permute = row(ops.permute, {
 });
 
 const expand = row(ops.expand, {
+  call: ([x], { shape }) => ad.expand(given(x), shape as number[]),
   reference: (inputs, { shape }) => R.expand(floats(inputs, 0), shape as number[]),
   cases: [
     { name: "[3, 1, 7] to [3, 5, 7]", inputs: [normal([3, 1, 7], 1)], attrs: { shape: [3, 5, 7] } },
     { name: "[4] to [2, 3, 4]", inputs: [normal([4], 2)], attrs: { shape: [2, 3, 4] } },
     { name: "a scalar to [2, 3]", inputs: [normal([], 3)], attrs: { shape: [2, 3] } },
   ],
+  make: (shape, seed) => ({
+    inputs: [
+      normal(
+        shape.map((n, d) => ((d + seed) % 2 === 0 ? n : 1)),
+        seed,
+      ),
+    ],
+    attrs: { shape },
+  }),
   forward: exact,
-  backward: terms(15, 4),
+  backward: terms(67, 4),
   refuses: [
     { shapes: [[3, 4]], attrs: { shape: [5, 4] }, message: /\[3, 4\] does not stretch to \[5, 4\]/ },
     { shapes: [[3, 4]], attrs: { shape: [4] }, message: /\[3, 4\] does not stretch to \[4\]/ },
@@ -78,6 +98,7 @@ const expand = row(ops.expand, {
 });
 
 const slice = row(ops.slice, {
+  call: ([x], { axis, start, end }) => ad.slice(given(x), Number(axis), Number(start), Number(end)),
   reference: (inputs, attrs) => {
     const x = floats(inputs, 0);
     const [axis, start, end] = [Number(attrs.axis), Number(attrs.start), Number(attrs.end)];
@@ -96,6 +117,11 @@ const slice = row(ops.slice, {
     { name: "[6, 64] from 2", inputs: [normal([6, 64], 3)], attrs: { axis: 0, start: 2, end: 6 } },
     { name: "nothing of [3, 4]", inputs: [normal([3, 4], 4)], attrs: { axis: 0, start: 1, end: 1 } },
   ],
+  make(shape, seed) {
+    const axis = seed % Math.max(1, shape.length);
+    const start = Math.min(1, shape[axis] ?? 0);
+    return { inputs: [normal(shape, seed)], attrs: { axis, start, end: shape[axis] ?? 0 } };
+  },
   ...moved,
   refuses: [
     {
@@ -109,6 +135,7 @@ const slice = row(ops.slice, {
 });
 
 const concat = row(ops.concat, {
+  call: (inputs, { axis }) => ad.concat(inputs.map(given), Number(axis)),
   reference: (inputs, { axis }) =>
     R.concat(
       inputs.map((_, i) => floats(inputs, i)),
@@ -187,6 +214,8 @@ const summed: readonly Case[] = [
 ];
 
 const sum = row(ops.sum, {
+  call: ([x], { axes, keepDim }) =>
+    ad.sum(given(x), axes as number[] | undefined, { keepDim: keepDim === true }),
   reference: (inputs, { axes, keepDim }) =>
     R.sum(floats(inputs, 0), { dims: axes as number[] | undefined, keepDim: keepDim === true }),
   cases: summed,

@@ -18,6 +18,8 @@ export {
   where,
   zip,
 } from "./binary.ts";
+export type { Derivative, RefInput } from "./derivative.ts";
+export { derivatives } from "./derivatives.ts";
 export { concat, permute, reshape, slice, split, stack } from "./layout.ts";
 export { embedding, gatherLast, indexSelect, zeroRow } from "./lookup.ts";
 export { type CrossEntropyOptions, crossEntropy, maskedCrossEntropy, mse, symmetricKL } from "./losses.ts";
@@ -75,4 +77,5 @@ export {
   sum,
   variance,
 } from "./reduce.ts";
+export { type Pull, Tape, type Variable } from "./tape.ts";
 export { expand, indices, type RefIndices, type RefTensor, ref } from "./tensor.ts";

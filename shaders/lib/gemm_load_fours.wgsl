@@ -1,5 +1,6 @@
-// Operands and results of products, four floats at a time along the contiguous dimension: sizes and offsets along it
-// are multiples of four. lib/gemm_ones has the same names for all others. Indices count groups of UNIT floats.
+// Operands of products, four floats at a time along the contiguous dimension: offsets and the distance of rows are
+// multiples of four, and so is K where it is that dimension. lib/gemm_load_ones has the same names for all others.
+// Indices count groups of UNIT floats.
 const UNIT: u32 = 4u;
 alias stored_b = vec4f;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
@@ -10,5 +11,3 @@ fn load_b4(i: u32) -> vec4f { return b[i]; }
 // Row k of a sum over K, and elements k to k + 3 of it: K is a multiple of four.
 fn row(k: u32, v: vec4f) -> vec4f { return v; }
 fn along(k: u32, v: vec4f) -> vec4f { return v; }
-// Columns n to n + 3 of a row that starts at `at`.
-fn store(at: u32, n: u32, z: vec4f) { store_four((at + n) / 4u, z); }

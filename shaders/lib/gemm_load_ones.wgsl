@@ -1,4 +1,4 @@
-// Operands and results of products, one float at a time: any sizes and offsets. See lib/gemm_fours.
+// Operands of products, one float at a time: any sizes and offsets. See lib/gemm_load_fours.
 const UNIT: u32 = 1u;
 alias stored_b = f32;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -9,4 +9,3 @@ fn load_b4(i: u32) -> vec4f { return vec4f(b[i], b[i + 1u], b[i + 2u], b[i + 3u]
 // What lies beyond K is 0.
 fn row(k: u32, v: vec4f) -> vec4f { return in_sum(k, v); }
 fn along(k: u32, v: vec4f) -> vec4f { return select(vec4f(0.0), v, vec4u(k, k + 1u, k + 2u, k + 3u) < vec4u(params.K)); }
-fn store(at: u32, n: u32, z: vec4f) { store_some(at + n, min(4u, params.N - n), z); }

@@ -1,6 +1,6 @@
 // A small network trained with AdamW: a module, a loop, one read of the loss now and then.
 //
-//     npm run build && node --import tsx examples/02-train-a-classifier.ts
+//     npm run build && node --import tsx examples/04-train-a-classifier.ts
 import { crossEntropy, type Gpu, gelu, noGrad, openGpu, Stream, type Tensor, tensor, tidy } from "adamix";
 import { countParameters, initUniform, Linear, Module } from "adamix/nn";
 import { AdamW, clipGradNorm, linearSchedule } from "adamix/optim";

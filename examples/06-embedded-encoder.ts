@@ -1,6 +1,6 @@
 // The encoder that comes with the package, adapted to a task: train a mixture, merge, save, load, predict.
 //
-//     npm run build && node --import tsx examples/04-embedded-encoder.ts
+//     npm run build && node --import tsx examples/06-embedded-encoder.ts
 import { openGpu, Stream } from "adamix";
 import { type Encoded, type LabelledSentence, SENTIMENT_LABELS } from "adamix/data";
 import { countParameters } from "adamix/nn";
@@ -59,7 +59,7 @@ console.log("accuracy merged", scoreLogits(logits, labels).accuracy.toFixed(2));
 console.log("merged parameters", countParameters(merged.set?.parameters() ?? []));
 
 // What is deployed: the merged adapter and the head, in one folder beside the encoder that everybody has.
-const folder = process.argv[2] ?? "runs/example-04";
+const folder = process.argv[2] ?? "runs/example-06";
 await merged.use(() => saveAdapter(folder, model, merged.set, { base: "embedded", labels: head.labels }));
 
 const other = loadClassifier(gpu, pretrained, { ...head, seed: 1 });

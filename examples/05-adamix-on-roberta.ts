@@ -1,7 +1,7 @@
 // AdaMix by hand: experts in every layer of a frozen encoder, two passes a step, then one merged adapter.
 // The numbers in brackets are sections of the paper (arXiv 2205.12410).
 //
-//     npm run build && node --import tsx examples/03-adamix-on-roberta.ts
+//     npm run build && node --import tsx examples/05-adamix-on-roberta.ts
 import { noGrad, openGpu, Stream, type Tensor, tidy } from "adamix";
 import { collate, type Encoded, epochs } from "adamix/data";
 import { parseRobertaConfig, RobertaForSequenceClassification } from "adamix/models";
