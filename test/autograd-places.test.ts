@@ -1,10 +1,11 @@
 // Gradients of parameters in an optimiser's arena: written where they belong, added where there is one already.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { GpuArray } from "../src/array/index.ts";
 import * as ad from "../src/autograd/index.ts";
 import { apply, capture, grad, Parameter, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
 import { type AnyOp, linear } from "../src/ops/index.ts";
-import { AdamW, type ArenaEntry, type ArenaSegment } from "../src/optim/index.ts";
+import { AdamW } from "../src/optim/index.ts";
 import { LinearBank } from "../src/peft/index.ts";
 import { assertBitEqual } from "./compare.ts";
 import { gpu as openTestGpu } from "./device.ts";
@@ -22,9 +23,12 @@ function parameter(shape: readonly number[], seed: number): Parameter {
 
 /** What is read from a parameter's place without telling it that somebody looks. */
 async function placeOf(optimiser: AdamW, index: number): Promise<Float32Array> {
-  const { entries, gradients } = optimiser.arena.segments[0] as ArenaSegment;
-  const { first, parameter: owner } = entries[index] as ArenaEntry;
-  return ((await gpu.read(gradients)) as Float32Array).slice(first, first + owner.size);
+  const { arena } = optimiser;
+  const { first, parameter: owner } = arena.entries[index] as (typeof arena.entries)[number];
+  return ((await gpu.read(arena.segments[0]?.gradients as GpuArray)) as Float32Array).slice(
+    first,
+    first + owner.size,
+  );
 }
 
 /** Ops that write gradients of parameters: what each is run on. */

@@ -23,7 +23,18 @@ function tiny(maxBindingBytes: number, kernels: "software" | "hardware" = gpu.de
 const rows = suite("ops beyond a binding");
 
 /** Ops that add up over elements of several chunks, and so in another order: within their row's bound. */
-const SUMS = new Set(["sum", "matmul", "linear", "bankLinear", "attention", "logSumExp"]);
+const SUMS = new Set([
+  "sum",
+  "matmul",
+  "linear",
+  "bankLinear",
+  "attention",
+  "logSumExp",
+  "embedding",
+  "gather",
+  "indexSelect",
+  "scatterAdd",
+]);
 /** Cases of each row that run with the kernels of the other class of adapters too: ranges are the same for both. */
 const MOST_OF_OTHERS = 3;
 /** Cases of an op that are compared with its float64 reference. */

@@ -41,25 +41,20 @@ interface Question {
 function ask(gpu: Gpu, { a, b, word, kind, accepts }: Question, shape: Shape): GpuArray {
   const y = gpu.empty(shape, "bool");
   if (y.size === 0) return y;
-  const params = { kind, accepts, has_b: b ? 1 : 0, b_word: word };
+  const numbers = { kind, accepts, has_b: b ? 1 : 0, b_word: word };
   if (sameShape(a.shape, shape) && (!b || sameShape(b.shape, shape))) {
-    const layout = { rank: 0, shape: [], strides_a: [], strides_b: [] };
-    runFlat(gpu, flatKernel, { a_fours: a, b_fours: b, y_fours: y }, { ...params, ...layout });
-    return y;
-  }
-  if (!areInOneChunk({ a, b, y })) {
+    const params = { ...numbers, rank: 0, shape: [], strides_a: [], strides_b: [] };
+    runFlat(gpu, flatKernel, { y_fours: y, a_fours: a, b_fours: b }, params);
+  } else if (areInOneChunk({ a, b, y })) {
+    const strides_a = broadcastStrides(a.shape, a.strides, shape);
+    const strides_b = b ? broadcastStrides(b.shape, b.strides, shape) : [];
+    const params = { ...numbers, n: y.size, rank: shape.length, shape, strides_a, strides_b };
+    gpu.run(generalKernel, { a, b, y }, params, threads(y.size));
+  } else {
     // Strides do not reach across chunks: what is stretched is written out.
-    const wide = { a: stretched(gpu, a, shape), b: b && stretched(gpu, b, shape), word, kind, accepts };
-    return ask(gpu, wide, shape);
+    const wide = { a: stretched(gpu, a, shape), b: b && stretched(gpu, b, shape) };
+    return ask(gpu, { ...wide, word, kind, accepts }, shape);
   }
-  const layout = {
-    n: y.size,
-    rank: shape.length,
-    shape,
-    strides_a: broadcastStrides(a.shape, a.strides, shape),
-    strides_b: b ? broadcastStrides(b.shape, b.strides, shape) : [],
-  };
-  gpu.run(generalKernel, { a, b, y }, { ...params, ...layout }, threads(y.size));
   return y;
 }
 

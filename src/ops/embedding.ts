@@ -1,12 +1,11 @@
 import { type Gpu, type GpuArray, type Shape, showShape } from "../array/index.ts";
-import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { ShapeError } from "../gpu/index.ts";
+import { addRows } from "./add-rows.ts";
 import { defineOp } from "./define-op.ts";
 import { columnKernel, fill } from "./kernels.ts";
 import { eachRange, labelOf, runRows, threads } from "./ranges.ts";
 
 const forwardKernel = columnKernel("embedding", "forward");
-const backwardKernel = columnKernel("embedding", "backward_table");
-const chainKernel: KernelSpec = { shader: "embedding", entry: "chain" };
 
 export interface EmbeddingAttrs {
   /** The row of this id gets no gradient from the look-up. */
@@ -22,7 +21,7 @@ interface EmbeddingSaved {
 /**
  * Rows of a table: y[i] = table[ids[i]]. table [V, C], ids [...] i32 -> [..., C].
  * Ids outside 0..V-1 must be refused on the host: the GPU reads the last row without a word.
- * The gradient adds rows with equal ids in a fixed order.
+ * The gradient adds rows with equal ids in their order; those of ids out of range are left out.
  */
 export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], EmbeddingAttrs, EmbeddingSaved>({
   name: "embedding",
@@ -41,7 +40,7 @@ export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], Emb
     if (!needsTable) return [null, null];
     const dtable = gpu.emptyFor(0, table);
     fill(gpu, dtable);
-    addUp(gpu, dy, ids, dtable, paddingIndex);
+    addRows(gpu, dy, { indices: ids, bound: table[0] as number, skip: paddingIndex }, dtable);
     return [dtable, null];
   },
 });
@@ -56,28 +55,11 @@ function lookUp(gpu: Gpu, table: GpuArray, ids: GpuArray, y: GpuArray): void {
       rows: ids.size,
       split: { ids, y },
       whole: parts,
-      params: { columns, padding: -1, first, rows, all },
+      params: { columns, first, rows, all },
       count: "n",
       grid: (n) => threads(n * columns),
     });
   });
 }
 
-/** dtable[ids[i]] += dy[i], in the order of i. */
-function addUp(gpu: Gpu, dy: GpuArray, ids: GpuArray, dtable: GpuArray, padding: number): void {
-  const all = dtable.shape[0] as number;
-  const { kernel, columns } = backwardKernel(dtable.shape[1] as number);
-  const label = labelOf(kernel);
-  eachRange(gpu, label, { rows: ids.size, arrays: { ids, dy } }, NOTHING, (looked, _first, n) => {
-    const next = gpu.empty([n], "u32");
-    const params = { n, columns, padding, all };
-    gpu.run(chainKernel, { ids: looked.ids ?? null, next }, { ...params, first: 0, rows: all }, threads(n));
-    eachRange(gpu, label, { rows: all, arrays: { dtable } }, WRITTEN, (parts, first, rows) => {
-      const arrays = { ...looked, ...parts, next_saved: next };
-      gpu.run(kernel, arrays, { ...params, first, rows }, threads(n * columns));
-    });
-  });
-}
-
 const NOTHING: ReadonlySet<string> = new Set();
-const WRITTEN: ReadonlySet<string> = new Set(["dtable"]);

@@ -78,8 +78,6 @@ function subgroupRows(entry: Entry, lanes: number): number {
 
 interface Choice {
   readonly variant: Variant;
-  /** Whether the kernel's results are c4, in groups of four, or c. */
-  readonly storesFour: boolean;
   readonly rows: number;
   readonly columns: number;
 }
@@ -91,16 +89,17 @@ function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
   const fours = foursOf(p, strides);
   const isSum = (p.sums ?? 1) > 1 || p.routing === "collect";
   if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
-    const variant = { shader: "matmul_vector", entry: "nt", lanes, fours };
-    return { variant, storesFour: fours.stores, rows: 1, columns: 4 };
+    return { variant: { shader: "matmul_vector", entry: "nt", lanes, fours }, rows: 1, columns: 4 };
   }
-  if (!gpu.isSoftware)
-    return { variant: { shader: "matmul", entry: "tiled" }, storesFour: false, rows: 64, columns: 64 };
+  if (!gpu.isSoftware) return { variant: { shader: "matmul", entry: "tiled" }, rows: 64, columns: 64 };
   if (!entry || (isSum && entry !== "tn"))
-    return { variant: { shader: "matmul", entry: "plain" }, storesFour: false, rows: 32, columns: 32 };
+    return { variant: { shader: "matmul", entry: "plain" }, rows: 32, columns: 32 };
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
-  const variant = { shader, entry, lanes, fours };
-  return { variant, storesFour: fours.stores, rows: subgroupRows(entry, lanes), columns: 4 * lanes };
+  return {
+    variant: { shader, entry, lanes, fours },
+    rows: subgroupRows(entry, lanes),
+    columns: 4 * lanes,
+  };
 }
 
 function storeOf({ activation, accumulate }: Product): Store {
@@ -141,12 +140,7 @@ function isBound(array: GpuArray | null | undefined): boolean {
 }
 
 /** Records products whose arrays can be bound. */
-function recordProduct(
-  gpu: Gpu,
-  p: Product,
-  strides: Strides,
-  { variant, storesFour, rows, columns }: Choice,
-): void {
+function recordProduct(gpu: Gpu, p: Product, strides: Strides, { variant, rows, columns }: Choice): void {
   const { M, N, K, batch = 1 } = p;
   const arrays: Record<string, GpuArray | null> = {
     a: p.a,
@@ -154,6 +148,7 @@ function recordProduct(
     bias: p.bias ?? null,
     route: p.route ?? null,
   };
+  const storesFour = variant.fours?.stores === true;
   arrays[storesFour ? "c4" : "c"] = p.c;
   // A dummy that nothing else in the dispatch is bound to: it is bound for writing.
   if (p.activation) arrays[storesFour ? "kept4" : "kept"] = p.z ?? gpu.empty([4]);

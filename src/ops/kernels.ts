@@ -23,7 +23,11 @@ export interface RowKernel {
  * A kernel written over rows, in its variants: four elements or one at a time, and a row per workgroup
  * (GPUs) or per subgroup without barriers (software adapters).
  */
-export function rowKernel(shader: string, entry: string): (gpu: Gpu, columns: number) => RowKernel {
+export function rowKernel(
+  shader: string,
+  entry: string,
+  constants: KernelSpec["constants"] = {},
+): (gpu: Gpu, columns: number) => RowKernel {
   const variants = new Map<number, KernelSpec>();
   return (gpu, columns) => {
     const width = columns % 4 === 0 ? 4 : 1;
@@ -31,25 +35,29 @@ export function rowKernel(shader: string, entry: string): (gpu: Gpu, columns: nu
     const key = lanes * 8 + width;
     let kernel = variants.get(key);
     if (!kernel) {
-      kernel = rowVariant(shader, entry, width, lanes);
+      kernel = rowVariant({ shader, entry, constants }, width, lanes);
       variants.set(key, kernel);
     }
     return { kernel, columns: columns / width, width };
   };
 }
 
-function rowVariant(shader: string, entry: string, width: 1 | 4, lanes: number): KernelSpec {
+function rowVariant(base: KernelSpec, width: 1 | 4, lanes: number): KernelSpec {
   const uses: Record<string, string> = {};
   if (width === 1) uses["lib/vec4"] = "lib/scalar";
-  if (lanes === 0) return { shader, entry, uses };
+  if (lanes === 0) return { ...base, uses };
   uses["lib/row_workgroup"] = "lib/row_subgroup";
-  return { shader, entry, uses, constants: { LANES: `${lanes}u` } };
+  return { ...base, uses, constants: { ...base.constants, LANES: `${lanes}u` } };
 }
 
 /** A kernel with a thread per element or group of four, in both widths. */
-export function columnKernel(shader: string, entry: string): (columns: number) => RowKernel {
-  const four: KernelSpec = { shader, entry };
-  const one: KernelSpec = { shader, entry, uses: { "lib/vec4": "lib/scalar" } };
+export function columnKernel(
+  shader: string,
+  entry: string,
+  constants: KernelSpec["constants"] = {},
+): (columns: number) => RowKernel {
+  const four: KernelSpec = { shader, entry, constants };
+  const one: KernelSpec = { shader, entry, constants, uses: { "lib/vec4": "lib/scalar" } };
   return (columns) =>
     columns % 4 === 0 ? { kernel: four, columns: columns / 4, width: 4 } : { kernel: one, columns, width: 1 };
 }

@@ -43,7 +43,7 @@ export interface RowRun {
 export function runRows(gpu: Gpu, kernel: KernelSpec, run: RowRun): void {
   const { rows, split, whole } = run;
   if (rows === 0) return;
-  if (areInOneChunk(split)) {
+  if (canBind(gpu, split)) {
     runRange(gpu, kernel, run, { ...split, ...whole }, 0, rows);
     return;
   }
@@ -92,7 +92,7 @@ export function eachRange(
 ): void {
   if (rows.rows === 0) return;
   const { most = rows.rows } = rows;
-  if (most >= rows.rows && areInOneChunk(rows.arrays)) {
+  if (most >= rows.rows && canBind(gpu, rows.arrays)) {
     body(rows.arrays, 0, rows.rows);
     return;
   }
@@ -141,6 +141,16 @@ interface Operand {
 /** Whether each array is bound at once. */
 export function areInOneChunk(arrays: Arrays): boolean {
   for (const name in arrays) if (arrays[name]?.isInOneChunk === false) return false;
+  return true;
+}
+
+/** Whether each array is bound at once, and begins where a binding may: parts of arrays need not. */
+function canBind(gpu: Gpu, arrays: Arrays): boolean {
+  const { alignment } = gpu.device.traits;
+  for (const name in arrays) {
+    const array = arrays[name];
+    if (array && !(array.isInOneChunk && array.byteOffset % alignment === 0)) return false;
+  }
   return true;
 }
 

@@ -43,27 +43,20 @@ function pick(gpu: Gpu, cond: GpuArray, [first, second]: readonly [Operand, Oper
   const b = typeof second === "number" ? null : second;
   const words = { ...wordParams("a", first), ...wordParams("b", second) };
   if ([cond, a, b].every((x) => !x || sameShape(x.shape, shape))) {
-    const layout = { rank: 0, shape: [], strides_cond: [], strides_a: [], strides_b: [] };
-    const arrays = { cond_fours: cond, a_fours: a, b_fours: b, y_fours: y };
-    runFlat(gpu, flatKernel, arrays, { ...words, ...layout });
+    const params = { ...words, rank: 0, shape: [], strides_cond: [], strides_a: [], strides_b: [] };
+    runFlat(gpu, flatKernel, { y_fours: y, cond_fours: cond, a_fours: a, b_fours: b }, params);
     return y;
   }
-  if (!areInOneChunk({ cond, a, b, y })) {
-    // Strides do not reach across chunks: what is stretched is written out.
-    const wide = (x: Operand): Operand => (typeof x === "number" ? x : stretched(gpu, x, shape));
-    return pick(gpu, stretched(gpu, cond, shape), [wide(first), wide(second)], y);
+  if (areInOneChunk({ cond, a, b, y })) {
+    const strides = (x: GpuArray | null) => (x ? broadcastStrides(x.shape, x.strides, shape) : []);
+    const layout = { strides_cond: strides(cond), strides_a: strides(a), strides_b: strides(b) };
+    const params = { ...words, n: y.size, rank: shape.length, shape, ...layout };
+    gpu.run(generalKernel, { cond, a, b, y }, params, threads(y.size));
+    return y;
   }
-  const strides = (x: GpuArray | null) => (x ? broadcastStrides(x.shape, x.strides, shape) : []);
-  const layout = {
-    n: y.size,
-    rank: shape.length,
-    shape,
-    strides_cond: strides(cond),
-    strides_a: strides(a),
-    strides_b: strides(b),
-  };
-  gpu.run(generalKernel, { cond, a, b, y }, { ...words, ...layout }, threads(y.size));
-  return y;
+  // Strides do not reach across chunks: what is stretched is written out.
+  const wide = (x: Operand): Operand => (typeof x === "number" ? x : stretched(gpu, x, shape));
+  return pick(gpu, stretched(gpu, cond, shape), [wide(first), wide(second)], y);
 }
 
 function wordParams(name: "a" | "b", operand: Operand): Record<string, number> {

@@ -1,4 +1,4 @@
-import { type Gpu, type GpuArray, lastOf, showShape } from "../array/index.ts";
+import { type Gpu, type GpuArray, lastOf, showShape, type TypedArray } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { copyInto, fill } from "../ops/index.ts";
@@ -97,10 +97,32 @@ export class Arena {
   /** An array of zeros for each segment, of its length: what an optimiser keeps for each element. */
   zeros(): GpuArray[] {
     return this.segments.map(({ length, rowLength }) => {
-      const array = this.gpu.empty([length], "f32", rowLength);
+      const array = this.gpu.empty([length], "f32", rowLength).under("optimiser");
       fill(this.gpu, array);
       return array;
     });
+  }
+
+  /** Reads arrays like those of `zeros`, behind one another. */
+  async read(arrays: readonly GpuArray[]): Promise<TypedArray> {
+    const [only] = arrays;
+    if (only && arrays.length === 1) return this.gpu.read(only);
+    const all = new Float32Array(this.length);
+    let first = 0;
+    for (const array of arrays) {
+      all.set(await this.gpu.read(array), first);
+      first += array.size;
+    }
+    return all;
+  }
+
+  /** Writes what `read` gave. */
+  write(arrays: readonly GpuArray[], values: TypedArray): void {
+    let first = 0;
+    for (const array of arrays) {
+      this.gpu.write(array, values.subarray(first, first + array.size));
+      first += array.size;
+    }
   }
 
   /** Gives the arena's own references back; parameters keep theirs. */

@@ -1,11 +1,12 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
 import { Tensor } from "../autograd/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
-import { fill, rowKernel, runFlat, runRows } from "../ops/index.ts";
+import { fill, rowKernel, runFlat, runRows, threads } from "../ops/index.ts";
 import { type Arena, type ArenaSegment, BLOCK } from "./arena.ts";
 
 const partialKernel = rowKernel("gradient_norm", "partial");
 const finishKernel = rowKernel("gradient_norm", "finish");
+const clipValueKernel: KernelSpec = { shader: "clip_value", entry: "clip" };
 const clipKernel: KernelSpec = { shader: "gradient_norm", entry: "clip" };
 /** Elements that one workgroup of `partial` adds up. */
 const PART = 4096;
@@ -44,6 +45,21 @@ export function clipGradNorm(arena: Arena, maxNorm: number): Tensor {
     () => [],
   );
   return new Tensor(gpu, norm);
+}
+
+/** Limits every gradient to -limit..limit, each for itself. NaN stays NaN. */
+export function clipGradValue(arena: Arena, limit: number): void {
+  if (!(limit > 0 && Number.isFinite(limit)))
+    throw new ShapeError(`clipGradValue: limit is ${limit}, expected more than 0`);
+  for (const { gradients, length } of arena.segments) {
+    runRows(arena.gpu, clipValueKernel, {
+      rows: length,
+      split: { gradient: gradients },
+      params: { limit },
+      count: "n",
+      grid: threads,
+    });
+  }
 }
 
 /** One sum for each part of each segment; where there are several, each begins where it can be bound. */
