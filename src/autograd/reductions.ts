@@ -69,11 +69,6 @@ export function norm(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tenso
   return inFull(x, (wide) => flatSqrt(square(wide).sum(axes, options)));
 }
 
-/** Refuses wrong dimensions before anything is recorded. */
-function _checkAxes(op: string, { shape }: Tensor, axes: Axes | undefined): void {
-  for (const axis of axesOf(axes) ?? []) normaliseAxis(op, axis, shape.length);
-}
-
 /** Computes in f32, and rounds once. */
 function inFull(x: Tensor, body: (wide: Tensor) => Tensor): Tensor {
   const dtype: DType = x.dtype;
