@@ -1,9 +1,12 @@
-import type { Gpu, GpuArray } from "../array/index.ts";
+import { type DType, type Gpu, type GpuArray, isHalf } from "../array/index.ts";
 import { grid1d, type KernelSpec } from "../gpu/index.ts";
 import { activate, activationCode } from "./activation.ts";
+import { castArray } from "./cast.ts";
 import { contract } from "./contraction.ts";
 import { type Product, type Strides, stridesOf } from "./product.ts";
 import { contractionOf, productOf } from "./product-pieces.ts";
+
+import { storedAs } from "./stored.ts";
 
 export type { Layout, Product } from "./product.ts";
 
@@ -25,12 +28,15 @@ interface Variant {
   readonly lanes?: number;
   /** Loads, and stores, four floats at a time. */
   readonly fours?: Fours;
+  /** Element type of b: halves are read as they are stored. */
+  readonly typeOfB?: DType;
 }
 
 const kernels = new Map<string, KernelSpec>();
 
-function kernelOf({ shader, entry, lanes = 0, fours = NO_FOURS }: Variant, store: Store): KernelSpec {
-  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores}`;
+function kernelOf(variant: Variant, store: Store): KernelSpec {
+  const { shader, entry, lanes = 0, fours = NO_FOURS, typeOfB = "f32" } = variant;
+  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores} ${typeOfB}`;
   let kernel = kernels.get(key);
   if (!kernel) {
     const uses: Record<string, string> = {};
@@ -42,6 +48,13 @@ function kernelOf({ shader, entry, lanes = 0, fours = NO_FOURS }: Variant, store
     if (lanes > 0 && shader === "matmul_vector") {
       uses["lib/row_workgroup"] = "lib/row_subgroup";
       uses["lib/lanes_workgroup"] = "lib/lanes_subgroup";
+    }
+    const halves = storedAs("b", typeOfB, fours.loads ? 4 : 1);
+    if (halves) {
+      constants.stored_b = halves.stored;
+      if (shader === "matmul") constants.load_b = halves.at("i");
+      else if (fours.loads) constants.load_b4 = halves.at("i");
+      else constants.load_b4 = `vec4f(${["i", "i + 1u", "i + 2u", "i + 3u"].map(halves.at).join(", ")})`;
     }
     kernel = { shader, entry, uses, constants };
     kernels.set(key, kernel);
@@ -87,16 +100,18 @@ function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
   const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
   const entry = subgroupEntry(p, lanes);
   const fours = foursOf(p, strides);
+  const typeOfB = p.b.dtype;
   const isSum = (p.sums ?? 1) > 1 || p.routing === "collect";
   if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
-    return { variant: { shader: "matmul_vector", entry: "nt", lanes, fours }, rows: 1, columns: 4 };
+    return { variant: { shader: "matmul_vector", entry: "nt", lanes, fours, typeOfB }, rows: 1, columns: 4 };
   }
-  if (!gpu.isSoftware) return { variant: { shader: "matmul", entry: "tiled" }, rows: 64, columns: 64 };
+  if (!gpu.isSoftware)
+    return { variant: { shader: "matmul", entry: "tiled", typeOfB }, rows: 64, columns: 64 };
   if (!entry || (isSum && entry !== "tn"))
-    return { variant: { shader: "matmul", entry: "plain" }, rows: 32, columns: 32 };
+    return { variant: { shader: "matmul", entry: "plain", typeOfB }, rows: 32, columns: 32 };
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
   return {
-    variant: { shader, entry, lanes, fours },
+    variant: { shader, entry, lanes, fours, typeOfB },
     rows: subgroupRows(entry, lanes),
     columns: 4 * lanes,
   };
@@ -114,7 +129,9 @@ const MOST_PRODUCTS = 65_535;
  * Records matrix products: one dispatch, or more for a batch beyond 65,535, and for arrays of several chunks, whose
  * products are recorded in pieces.
  */
-export function gemm(gpu: Gpu, p: Product): void {
+export function gemm(gpu: Gpu, product: Product): void {
+  // Kernels read halves of b alone: frozen weights are on that side.
+  const p = isHalf(product.a.dtype) ? { ...product, a: castArray(gpu, product.a, "f32") } : product;
   const { M, N, batch = 1 } = p;
   if (M === 0 || N === 0 || batch === 0) return;
   const strides = stridesOf(p);
