@@ -5,8 +5,8 @@
 // how the graph carries errors on, through cancelling sums, kinks and steep slopes alike.
 import type { Gpu } from "../../src/array/index.ts";
 import { largest } from "../ops-table/bounds.ts";
-import { floatPositions, magnitudeOf } from "../ops-table/check.ts";
-import { type Attributes, floats, type Value } from "../ops-table/row.ts";
+import { gradientMagnitudes, gradientsByFormula, magnitudeOf } from "../ops-table/gradients.ts";
+import type { Attributes, Value } from "../ops-table/row.ts";
 import { attributesOf, type Subject } from "../ops-table/subject.ts";
 import * as R from "../reference/index.ts";
 import type { Graph, Operand } from "./graph.ts";
@@ -80,8 +80,8 @@ function run(gpu: Gpu, subjects: Subjects, graph: Graph, wanted: Bounds | null, 
     if (step.inputs.every((input) => typeof input !== "number" || constants.has(input)))
       constants.add(step.id);
     const pull: R.Pull = (dy) => {
-      const gradients = pullThrough(subject, dy, inputs, value, attrs);
-      if (wanted) wanted.backward.set(step.id, backwardBounds(subject, dy, inputs, attrs, gradients));
+      const gradients = gradientsByFormula(subject, dy, inputs, value, attrs);
+      if (wanted) wanted.backward.set(step.id, backwardBounds(subject, dy, inputs, value, attrs, gradients));
       const errors = noise?.bounds.backward.get(step.id);
       return noise ? gradients.map((g, i) => g && withError(g, errors?.[i], noise.error)) : gradients;
     };
@@ -107,32 +107,6 @@ export function operandValue(
   return typeof input === "number" ? (variables.get(input)?.value ?? null) : input;
 }
 
-/** By formula, or by central differences of the reference where there is none. */
-function pullThrough(
-  { name, reference, correct }: Pick<Subject, "name" | "reference" | "correct">,
-  dy: R.RefTensor,
-  inputs: readonly Value[],
-  y: R.RefTensor,
-  attrs: Attributes,
-): readonly (R.RefTensor | null)[] {
-  const gradients = R.derivatives[name]?.(dy, inputs, y, attrs);
-  if (gradients) return gradients;
-  const positions = floatPositions(inputs);
-  const numerical = R.numericalGradient(
-    (...moved) => {
-      const all = [...inputs];
-      for (const [n, i] of positions.entries()) all[i] = moved[n] ?? null;
-      return reference(all, attrs, inputs);
-    },
-    positions.map((i) => floats(inputs, i)),
-    dy,
-  );
-  return inputs.map((_, i) => {
-    const gradient = numerical[positions.indexOf(i)];
-    return gradient ? (correct?.(gradient, i, attrs) ?? gradient) : null;
-  });
-}
-
 function forwardBounds(
   subject: Subject,
   inputs: readonly Value[],
@@ -149,6 +123,7 @@ function backwardBounds(
   subject: Subject,
   dy: R.RefTensor,
   inputs: readonly Value[],
+  y: R.RefTensor,
   attrs: Attributes,
   gradients: readonly (R.RefTensor | null)[],
 ): (Float64Array | null)[] {
@@ -157,10 +132,10 @@ function backwardBounds(
   const one = R.map(dy, (v) => v / scale);
   let magnitudes: readonly (R.RefTensor | null)[] | undefined;
   const magnitude = (i: number): R.RefTensor => {
-    magnitudes ??= gradientMagnitudes(subject, one, inputs, attrs);
+    magnitudes ??= gradientMagnitudes(subject, one, inputs, attrs, gradientsByFormula);
     return magnitudes[i] ?? one;
   };
-  const noise = subject.name in R.derivatives ? 0 : DIFFERENCES;
+  const noise = R.derivatives[subject.name]?.(one, inputs, y, attrs) ? 0 : DIFFERENCES;
   return gradients.map((gradient, i) => {
     if (!gradient) return null;
     const expected = R.map(gradient, (v) => v / scale);
@@ -168,24 +143,6 @@ function backwardBounds(
     const floor = noise * (1 + largest(expected));
     return expected.data.map((_, n) => scale * (bound(n) + floor));
   });
-}
-
-/** Σ|terms| of each gradient: the gradient of the op with every term positive. */
-function gradientMagnitudes(
-  { name, reference, magnitude }: Subject,
-  dy: R.RefTensor,
-  inputs: readonly Value[],
-  attrs: Attributes,
-): readonly (R.RefTensor | null)[] {
-  const of = magnitude ?? ((x: readonly Value[]) => reference(x, attrs, x));
-  const positive = inputs.map((x) =>
-    x?.data instanceof Float64Array ? R.ref(x.shape, x.data.map(Math.abs)) : x,
-  );
-  const y = of(positive, attrs);
-  const positiveDy = R.map(dy, Math.abs);
-  const absolute = { name, reference: (x: readonly Value[]) => of(x, attrs) };
-  const gradients = pullThrough(absolute, positiveDy, positive, y, attrs);
-  return gradients.map((g) => g && R.map(g, Math.abs));
 }
 
 function withError(

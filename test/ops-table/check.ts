@@ -3,10 +3,11 @@ import * as assert from "uvu/assert";
 import type { Gpu } from "../../src/array/index.ts";
 import { assertBitEqual } from "../compare.ts";
 import { liveBytes } from "../device.ts";
-import * as R from "../reference/index.ts";
+import type * as R from "../reference/index.ts";
 import { assertWithin, type Context } from "./bounds.ts";
 import { evaluate, type MemoryLayout, type Outcome, poison } from "./evaluate.ts";
-import { type Attributes, type Case, floats, isFloat, normal, type Value } from "./row.ts";
+import { floatPositions, gradientMagnitudes, gradientsOf, magnitudeOf } from "./gradients.ts";
+import { type Attributes, type Case, normal } from "./row.ts";
 import { attributesOf, type Subject } from "./subject.ts";
 
 /** What a case must give: found once for both variants of kernels. */
@@ -35,24 +36,25 @@ export function expectedOf(subject: Subject, c: Case, attrs: Attributes): Expect
 }
 
 function computed(subject: Subject, { inputs, gradient }: Case, attrs: Attributes): Expected {
-  const { reference, correct, op } = subject;
+  const { reference, op } = subject;
   const y = reference(inputs, attrs, inputs);
   const magnitude = once(() => magnitudeOf(subject, inputs, attrs));
   if (gradient === false || (op && !op.backward))
     return { y, dy: null, gradients: [], magnitude, magnitudes: [] };
   const dy = normal(y.shape, 1000);
   const positions = floatPositions(inputs);
-  const numerical = R.numericalGradient(
-    (...moved) => reference(replaced(inputs, moved), attrs, inputs),
-    positions.map((i) => floats(inputs, i)),
-    dy,
-  );
+  const gradients = gradientsOf(subject, dy, inputs, y, attrs);
+  const magnitudes = once(() => gradientMagnitudes(subject, dy, inputs, attrs));
+  const given = (gradient: R.RefTensor | null | undefined, i: number): R.RefTensor => {
+    if (!gradient) throw new Error(`${subject.name}: the reference has no gradient of input ${i}`);
+    return gradient;
+  };
   return {
     y,
     dy,
-    gradients: numerical.map((g, n) => correct?.(g, positions[n] ?? -1, attrs) ?? g),
+    gradients: positions.map((i) => given(gradients[i], i)),
     magnitude,
-    magnitudes: positions.map((_, n) => once(() => gradientMagnitude(subject, inputs, attrs, dy, n))),
+    magnitudes: positions.map((i) => () => given(magnitudes()[i], i)),
   };
 }
 
@@ -159,38 +161,4 @@ export function assertSame(actual: Outcome, expected: Outcome, name: string): vo
     if (gradient && other) assertBitEqual(gradient, other, `${name}, gradient of input ${i}`);
     else assert.is(gradient, other ?? null);
   });
-}
-
-export function floatPositions(inputs: readonly Value[]): number[] {
-  return [...inputs.keys()].filter((i) => isFloat(inputs[i] ?? undefined));
-}
-
-/** `inputs` with those that hold floats replaced, in order. */
-function replaced(inputs: readonly Value[], moved: readonly R.RefTensor[]): Value[] {
-  const result = [...inputs];
-  for (const [n, i] of floatPositions(inputs).entries()) result[i] = moved[n] ?? null;
-  return result;
-}
-
-export function magnitudeOf(
-  { reference, magnitude: own }: Pick<Subject, "reference" | "magnitude">,
-  inputs: readonly Value[],
-  attrs: Attributes,
-): R.RefTensor {
-  const positive = inputs.map((x) => (x && isFloat(x) ? R.map(x, Math.abs) : x));
-  return (own ?? reference)(positive, attrs, positive);
-}
-
-function gradientMagnitude(
-  subject: Subject,
-  inputs: readonly Value[],
-  attrs: Attributes,
-  dy: R.RefTensor,
-  n: number,
-): R.RefTensor {
-  const positive = floatPositions(inputs).map((i) => R.map(floats(inputs, i), Math.abs));
-  const of = (...moved: R.RefTensor[]) => magnitudeOf(subject, replaced(inputs, moved), attrs);
-  const [result] = R.numericalGradient(of, positive, R.map(dy, Math.abs), { wrt: [n] });
-  if (!result) throw new Error(`${subject.name}: no magnitude of input ${n}`);
-  return result;
 }

@@ -3,9 +3,9 @@ import * as assert from "uvu/assert";
 import type { Gpu } from "../../src/array/index.ts";
 import * as R from "../reference/index.ts";
 import { assertWithin } from "./bounds.ts";
-import { magnitudeOf } from "./check.ts";
 import { isOrdinary, valuesOf } from "./classes.ts";
 import { evaluate } from "./evaluate.ts";
+import { magnitudeOf } from "./gradients.ts";
 import { type Case, isFloat, type Value } from "./row.ts";
 import { attributesOf, type Subject } from "./subject.ts";
 

@@ -10,8 +10,9 @@ import {
 } from "../../src/array/index.ts";
 import * as R from "../reference/index.ts";
 import { assertWithin, largest } from "./bounds.ts";
-import { expectedOf, floatPositions } from "./check.ts";
+import { expectedOf } from "./check.ts";
 import { evaluate } from "./evaluate.ts";
+import { floatPositions } from "./gradients.ts";
 import { type Case, isFloat } from "./row.ts";
 import { attributesOf, type Subject } from "./subject.ts";
 
