@@ -57,13 +57,22 @@ export class Gpu {
 
   /** An array with undefined contents. */
   empty(shape: Shape, dtype: DType = "f32"): GpuArray {
+    return this.#make(shape, dtype, {});
+  }
+
+  /** An array of zeros, which takes its memory when it is first used. */
+  zeros(shape: Shape, dtype: DType = "f32"): GpuArray {
+    return this.#make(shape, dtype, { zeros: true });
+  }
+
+  #make(shape: Shape, dtype: DType, options: { readonly zeros?: boolean }): GpuArray {
     if (shape.length > MAX_RANK)
       throw new ShapeError(`array: rank ${shape.length} of ${showShape(shape)} is above ${MAX_RANK}`);
     for (const n of shape) {
       if (!Number.isInteger(n) || n < 0)
         throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
     }
-    return this.#own(new GpuArray(new Storage(this.device, shape, dtype), shape, dtype));
+    return this.#own(new GpuArray(new Storage(this.device, shape, dtype, options), shape, dtype));
   }
 
   /**

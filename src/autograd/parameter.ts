@@ -60,6 +60,11 @@ export class Parameter extends Tensor {
     return new Parameter(gpu, gpu.from(data, shape, dtype), options);
   }
 
+  /** A parameter of zeros. Its memory is taken when it is first used. */
+  static zeros(gpu: Gpu, shape: Shape, options: ParameterOptions = {}): Parameter {
+    return new Parameter(gpu, gpu.zeros(shape), options);
+  }
+
   override get drawn(): GpuArray | null {
     return this.#drawn;
   }
