@@ -103,8 +103,7 @@ async function expectBank(
   }
 }
 
-const labelsOf = (base: Built["base"]): Tensor =>
-  tensor(gpu, Int32Array.from(base.ints("in/labels").data));
+const labelsOf = (base: Built["base"]): Tensor => tensor(gpu, Int32Array.from(base.ints("in/labels").data));
 
 for (const name of ["adamix_roberta", "adamix_bert"].flatMap((start) => fixtureNames(start))) {
   const fixture = loadFixture<AdamixJson>(name);
@@ -118,7 +117,10 @@ for (const name of ["adamix_roberta", "adamix_bert"].flatMap((start) => fixtureN
       const rows = (logits.shape[0] as number) / 2;
       await expectFixture(fixture, "out/logits_pass1", logits.slice(0, 0, rows));
       await expectFixture(fixture, "out/logits_pass2", logits.slice(0, rows, 2 * rows));
-      const { loss, task, consistency } = twoPassLoss(logits, labelsOf(base), { weight: kl_weight, gradient });
+      const { loss, task, consistency } = twoPassLoss(logits, labelsOf(base), {
+        weight: kl_weight,
+        gradient,
+      });
       await expectFixture(fixture, "out/task_loss_pass1", task);
       await expectFixture(fixture, "out/symkl", consistency);
       await expectFixture(fixture, "out/loss", loss);

@@ -53,12 +53,7 @@ export function frozenClassifier(gpu: Gpu, base: Fixture<{ config: FixtureConfig
 }
 
 /** in/* of a fixture on the device, the rows repeated `passes` times. */
-export function inputOf(
-  gpu: Gpu,
-  fixture: Fixture<unknown>,
-  model: EncoderModel,
-  passes = 1,
-): EncoderInput {
+export function inputOf(gpu: Gpu, fixture: Fixture<unknown>, model: EncoderModel, passes = 1): EncoderInput {
   const { shape, data } = fixture.ints("in/input_ids");
   const rows = [shape[0] as number, shape[1] as number] as const;
   const repeat = (values: Int32Array): Tensor => {

@@ -66,7 +66,7 @@ export {
   trunc,
 } from "./functions.ts";
 export { type GradOptions, grad } from "./grad.ts";
-export { Parameter, type ParameterOptions } from "./parameter.ts";
+export { Parameter, type ParameterOptions, type PartWriter } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { argsort, type Ranked, type SortOptions, sort, topK } from "./ranking.ts";
 export {

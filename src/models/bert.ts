@@ -10,7 +10,6 @@ import {
   maybeDropout,
   type Site,
 } from "../nn/index.ts";
-import type { Activation } from "../ops/index.ts";
 import { type BertConfig, parseBertConfig } from "./bert-config.ts";
 import {
   EncoderEmbeddings,
@@ -20,7 +19,7 @@ import {
   type MaskedLanguageModel,
   type SequenceClassifier,
 } from "./encoder.ts";
-import { HIDDEN_ACTS, headDropout } from "./encoder-config.ts";
+import { HIDDEN_ACTS, type HiddenAct, headDropout } from "./encoder-config.ts";
 import { defineFamily, modernName, withPrefix } from "./family.ts";
 
 /**
@@ -63,7 +62,11 @@ export class BertModel extends Module {
   readonly encoder: EncoderStack;
   readonly pooler: BertPooler | null;
 
-  constructor(gpu: Gpu, c: BertConfig, { pooler = true, name = "bert" }: { pooler?: boolean; name?: string } = {}) {
+  constructor(
+    gpu: Gpu,
+    c: BertConfig,
+    { pooler = true, name = "bert" }: { pooler?: boolean; name?: string } = {},
+  ) {
     super();
     this.embeddings = new EncoderEmbeddings(gpu, c, { paddedPositions: false });
     this.encoder = new EncoderStack(gpu, c, `${name}.encoder`);
@@ -102,6 +105,11 @@ export class BertForSequenceClassification extends Module implements SequenceCla
     this.#config = config;
   }
 
+  /** Its name in config.json. */
+  get architecture(): string {
+    return "BertForSequenceClassification";
+  }
+
   get config(): BertConfig {
     return this.#config;
   }
@@ -135,7 +143,7 @@ export class BertForSequenceClassification extends Module implements SequenceCla
 class BertTransform extends Module {
   readonly dense: Linear;
   readonly LayerNorm: LayerNorm;
-  readonly #activation: Activation;
+  readonly #activation: HiddenAct;
 
   constructor(gpu: Gpu, c: BertConfig) {
     super();
@@ -182,6 +190,11 @@ export class BertForMaskedLM extends Module implements MaskedLanguageModel {
     this.#config = config;
   }
 
+  /** Its name in config.json. */
+  get architecture(): string {
+    return "BertForMaskedLM";
+  }
+
   get config(): BertConfig {
     return this.#config;
   }
@@ -219,12 +232,12 @@ export class BertForMaskedLM extends Module implements MaskedLanguageModel {
 
 export const BERT = defineFamily<BertConfig>({
   modelType: "bert",
+  architectures: ["BertModel", "BertForPreTraining", "BertForMaskedLM", "BertForSequenceClassification"],
   parseConfig: parseBertConfig,
   longest: ({ max_position_embeddings: positions }) => positions,
   rename: (name) => withPrefix(modernName(name), "bert"),
   heads: {
     "sequence-classification": {
-      architecture: "BertForSequenceClassification",
       make: (gpu, config) => new BertForSequenceClassification(gpu, config),
       head: /^classifier\./,
       // Files of a bare masked language model have no pooler.
@@ -232,12 +245,12 @@ export const BERT = defineFamily<BertConfig>({
       mayBeIgnored: /\.position_ids$|^cls\./,
     },
     "masked-lm": {
-      architecture: "BertForMaskedLM",
       make: (gpu, config) => new BertForMaskedLM(gpu, config),
       head: /^cls\./,
       mayBeAbsent: /^$/,
       // The decoder is tied to the words and its bias to cls.predictions.bias; the rest is for other tasks.
-      mayBeIgnored: /\.position_ids$|^bert\.pooler\.|^classifier\.|^cls\.(seq_relationship|predictions\.decoder)\./,
+      mayBeIgnored:
+        /\.position_ids$|^bert\.pooler\.|^classifier\.|^cls\.(seq_relationship|predictions\.decoder)\./,
     },
   },
 });

@@ -1,6 +1,5 @@
 import { FormatError } from "../io/index.ts";
-import type { Activation } from "../ops/index.ts";
-import { type ConfigJson, checkFixed, configChoice, configNumber, configObject } from "./config-values.ts";
+import { ConfigReader, expectHeads } from "./config-reader.ts";
 
 /** Activations of the feed-forward part, under the names that config.json has for them. */
 export const HIDDEN_ACTS = {
@@ -10,7 +9,8 @@ export const HIDDEN_ACTS = {
   relu: "relu",
   silu: "silu",
   swish: "silu",
-} as const satisfies Readonly<Record<string, Activation>>;
+} as const;
+export type HiddenAct = (typeof HIDDEN_ACTS)[keyof typeof HIDDEN_ACTS];
 
 /** The settings that BERT and RoBERTa share, under the names of config.json. */
 export interface EncoderConfig {
@@ -60,43 +60,38 @@ export function parseEncoderConfig<Type extends string>(
   overrides: object,
   defaults: EncoderDefaults<Type>,
 ): EncoderConfig & { readonly model_type: Type } {
-  const source = configObject(json, overrides);
-  if ((source.model_type ?? null) === null)
-    throw new FormatError(`config: no "model_type"; expected "${defaults.model_type}"`);
-  checkFixed(source, { model_type: [defaults.model_type], ...FIXED });
-  refusePruned(source);
-  const id2label = (source.id2label as Record<string, string> | undefined) ?? null;
-  const dropout = source.classifier_dropout ?? null;
+  const read = new ConfigReader(typeof json === "object" && json ? { ...json, ...overrides } : json);
+  read.architecture([defaults.model_type]);
+  read.expect(FIXED);
+  refusePruned(read);
+  const id2label = read.value("id2label") as Record<string, string> | null;
   const config = {
     model_type: defaults.model_type,
-    vocab_size: configNumber(source, "vocab_size", "size"),
-    hidden_size: configNumber(source, "hidden_size", "size"),
-    num_hidden_layers: configNumber(source, "num_hidden_layers", "size"),
-    num_attention_heads: configNumber(source, "num_attention_heads", "size"),
-    intermediate_size: configNumber(source, "intermediate_size", "size"),
-    hidden_act: configChoice(source, "hidden_act", names(HIDDEN_ACTS), "gelu"),
-    max_position_embeddings: configNumber(source, "max_position_embeddings", "size"),
-    type_vocab_size: configNumber(source, "type_vocab_size", "size", defaults.type_vocab_size),
-    layer_norm_eps: configNumber(source, "layer_norm_eps", "number", defaults.layer_norm_eps),
-    pad_token_id: configNumber(source, "pad_token_id", "index", defaults.pad_token_id),
-    hidden_dropout_prob: configNumber(source, "hidden_dropout_prob", "share", 0.1),
-    attention_probs_dropout_prob: configNumber(source, "attention_probs_dropout_prob", "share", 0.1),
-    classifier_dropout: dropout === null ? null : configNumber(source, "classifier_dropout", "share"),
-    classifier_pooling: configChoice(source, "classifier_pooling", defaults.poolings, "cls"),
-    num_labels: configNumber(source, "num_labels", "size", id2label ? Object.keys(id2label).length : 2),
+    vocab_size: read.number("vocab_size", "size"),
+    hidden_size: read.number("hidden_size", "size"),
+    num_hidden_layers: read.number("num_hidden_layers", "size"),
+    num_attention_heads: read.number("num_attention_heads", "size"),
+    intermediate_size: read.number("intermediate_size", "size"),
+    hidden_act: read.choice("hidden_act", Object.keys(HIDDEN_ACTS) as (keyof typeof HIDDEN_ACTS)[], "gelu"),
+    max_position_embeddings: read.number("max_position_embeddings", "size"),
+    type_vocab_size: read.number("type_vocab_size", "size", defaults.type_vocab_size),
+    layer_norm_eps: read.number("layer_norm_eps", "positive", defaults.layer_norm_eps),
+    pad_token_id: read.number("pad_token_id", "index", defaults.pad_token_id),
+    hidden_dropout_prob: read.number("hidden_dropout_prob", "share", 0.1),
+    attention_probs_dropout_prob: read.number("attention_probs_dropout_prob", "share", 0.1),
+    classifier_dropout:
+      read.value("classifier_dropout") === null ? null : read.number("classifier_dropout", "share"),
+    classifier_pooling: read.choice("classifier_pooling", defaults.poolings, "cls"),
+    num_labels: read.number("num_labels", "size", id2label ? Object.keys(id2label).length : 2),
     id2label,
   };
-  if (config.hidden_size % config.num_attention_heads !== 0) {
-    throw new FormatError(
-      `config: hidden_size ${config.hidden_size} does not split into ${config.num_attention_heads} heads`,
-    );
-  }
-  checkProblem(source, config.num_labels);
+  expectHeads("hidden_size", config.hidden_size, config.num_attention_heads);
+  checkProblem(read.value("problem_type"), config.num_labels);
   return config;
 }
 
 /** One label is a regression, several are classes: what else config.json may ask for has no loss here. */
-function checkProblem({ problem_type: problem = null }: ConfigJson, labels: number): void {
+function checkProblem(problem: unknown, labels: number): void {
   if (problem === null) return;
   const own = labels === 1 ? "regression" : "single_label_classification";
   if (problem !== own) {
@@ -106,14 +101,10 @@ function checkProblem({ problem_type: problem = null }: ConfigJson, labels: numb
   }
 }
 
-function refusePruned({ pruned_heads: pruned = {} }: ConfigJson): void {
-  const layers = Object.keys((pruned ?? {}) as object);
+function refusePruned(read: ConfigReader): void {
+  const layers = Object.keys((read.value("pruned_heads") ?? {}) as object);
   if (layers.length > 0)
     throw new FormatError(`config: pruned_heads names layers ${layers.join(", ")}; supported: {}`);
-}
-
-function names<T extends object>(table: T): (keyof T)[] {
-  return Object.keys(table) as (keyof T)[]; // of a plain object
 }
 
 /** Dropout before the last linear layer of a classification head. */

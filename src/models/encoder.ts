@@ -13,8 +13,7 @@ import {
   OutputSite,
   type Site,
 } from "../nn/index.ts";
-import type { Activation } from "../ops/index.ts";
-import { type EncoderConfig, HIDDEN_ACTS } from "./encoder-config.ts";
+import { type EncoderConfig, HIDDEN_ACTS, type HiddenAct } from "./encoder-config.ts";
 
 /** A padded batch on the GPU: i32 [B, T] each; attentionMask is 0 at padding. */
 export interface EncoderInput {
@@ -36,6 +35,8 @@ export interface EncoderModel {
 
 /** An encoder with a classification head, as training and prediction see it. */
 export interface SequenceClassifier extends Module, EncoderModel {
+  /** In the `architectures` of config.json. */
+  readonly architecture: string;
   /** The encoder without its head. */
   readonly encoder: Module;
   /** What trains beside an adaptation. */
@@ -47,6 +48,7 @@ export interface SequenceClassifier extends Module, EncoderModel {
 
 /** An encoder that predicts the tokens under masks. */
 export interface MaskedLanguageModel extends Module, EncoderModel {
+  readonly architecture: string;
   readonly encoder: Module;
   /** [vocab_size, hidden_size]: the word embeddings, which are the decoder too. */
   readonly words: Embedding;
@@ -182,7 +184,7 @@ class EncoderLayer extends Module {
   readonly attention: Attention;
   readonly intermediate: Intermediate;
   readonly output: SublayerEnd;
-  readonly #activation: Activation;
+  readonly #activation: HiddenAct;
 
   constructor(gpu: Gpu, c: EncoderConfig, layer: number, name: string) {
     super();

@@ -13,8 +13,6 @@ export type ModelTask = keyof TaskModels;
 
 /** A model of a family with the head for one task. */
 export interface ModelHead<Config, Model extends Module> {
-  /** Its name in the `architectures` of config.json. */
-  readonly architecture: string;
   make(gpu: Gpu, config: Config): Model;
   /** Parameters of the head, which another task replaces. */
   readonly head: RegExp;
@@ -27,6 +25,8 @@ export interface ModelHead<Config, Model extends Module> {
 /** A family of models: one value of `model_type` in config.json. */
 export interface ModelFamily<Config = unknown> {
   readonly modelType: string;
+  /** Whose checkpoints are read: values of `architectures` in config.json. */
+  readonly architectures: readonly string[];
   /** Throws FormatError for what is missing or not supported. */
   parseConfig(json: unknown, overrides?: object): Config;
   /** The longest sequence, in tokens. */
@@ -36,14 +36,16 @@ export interface ModelFamily<Config = unknown> {
   readonly heads: { readonly [Task in ModelTask]?: ModelHead<Config, TaskModels[Task]> };
 }
 
-/** Gives a family its types; a name that none of its models has is an error when a file is opened. */
-export function defineFamily<Config>(family: ModelFamily<Config>): ModelFamily<Config> {
+/** Checks a family against the type of its config, which those who open it need not know. */
+export function defineFamily<Config>(family: ModelFamily<Config>): ModelFamily {
   return family;
 }
 
 /** Old names of LayerNorms: gamma and beta. */
 export function modernName(name: string): string {
-  return name.replace(/(LayerNorm|layer_norm)\.gamma$/, "$1.weight").replace(/(LayerNorm|layer_norm)\.beta$/, "$1.bias");
+  return name
+    .replace(/(LayerNorm|layer_norm)\.gamma$/, "$1.weight")
+    .replace(/(LayerNorm|layer_norm)\.beta$/, "$1.bias");
 }
 
 /** Puts the prefix of the bare encoder where a file of the bare encoder lacks it. */

@@ -13,7 +13,9 @@ export function modelFamily(json: unknown): ModelFamily {
   const found = MODEL_FAMILIES.find(({ modelType }) => modelType === config.model_type);
   if (found) return found;
   const given =
-    (config.model_type ?? null) === null ? 'no "model_type"' : `model_type is ${JSON.stringify(config.model_type)}`;
+    (config.model_type ?? null) === null
+      ? 'no "model_type"'
+      : `model_type is ${JSON.stringify(config.model_type)}`;
   const known = MODEL_FAMILIES.map(({ modelType }) => JSON.stringify(modelType)).join(", ");
   throw new FormatError(`config: ${given}; supported: ${known}`);
 }

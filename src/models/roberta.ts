@@ -109,6 +109,11 @@ export class RobertaForSequenceClassification extends Module implements Sequence
     this.#config = config;
   }
 
+  /** Its name in config.json. */
+  get architecture(): string {
+    return "RobertaForSequenceClassification";
+  }
+
   get config(): RobertaConfig {
     return this.#config;
   }
@@ -169,6 +174,11 @@ export class RobertaForMaskedLM extends Module implements MaskedLanguageModel {
     this.#config = config;
   }
 
+  /** Its name in config.json. */
+  get architecture(): string {
+    return "RobertaForMaskedLM";
+  }
+
   get config(): RobertaConfig {
     return this.#config;
   }
@@ -209,19 +219,18 @@ const UNUSED = String.raw`\.position_ids$|^roberta\.pooler\.`;
 
 export const ROBERTA = defineFamily<RobertaConfig>({
   modelType: "roberta",
+  architectures: ["RobertaModel", "RobertaForMaskedLM", "RobertaForSequenceClassification"],
   parseConfig: parseRobertaConfig,
   longest: ({ max_position_embeddings: positions, pad_token_id: padding }) => positions - padding - 1,
   rename: (name) => withPrefix(modernName(name), "roberta"),
   heads: {
     "sequence-classification": {
-      architecture: "RobertaForSequenceClassification",
       make: (gpu, config) => new RobertaForSequenceClassification(gpu, config),
       head: /^classifier\./,
       mayBeAbsent: /^classifier\./,
       mayBeIgnored: new RegExp(`${UNUSED}|${LM_HEAD.source}`),
     },
     "masked-lm": {
-      architecture: "RobertaForMaskedLM",
       make: (gpu, config) => new RobertaForMaskedLM(gpu, config),
       head: LM_HEAD,
       mayBeAbsent: /^$/,
