@@ -3,7 +3,7 @@ import { bytesOf, type DType } from "./dtype.ts";
 import { type Shape, sameShape, showShape, sizeOf, stridesOf } from "./shape.ts";
 
 /**
- * The bytes of one or more arrays: a list of chunks, none larger than the device binds at once.
+ * The bytes of one or more arrays: a list of chunks of `chunkBytes`, none larger than the device binds at once.
  * Counted: the chunks go back to the pool with the last reference. Storage of zeros takes its memory when it is first
  * used: what is loaded over it in another type never takes it.
  */
@@ -34,6 +34,7 @@ export class Storage implements Holding {
     device: Device,
     shape: Shape,
     dtype: DType,
+    chunkBytes: number,
     { zeros = false }: { readonly zeros?: boolean } = {},
   ) {
     const bytes = sizeOf(shape) * bytesOf(dtype);
@@ -43,8 +44,7 @@ export class Storage implements Holding {
     this.shape = shape;
     this.dtype = dtype;
     this.scope = device.ledger.current;
-    this.chunkBytes =
-      Math.floor(device.traits.maxBindingBytes / device.traits.alignment) * device.traits.alignment;
+    this.chunkBytes = chunkBytes;
     if (!zeros) this.#acquire();
   }
 
@@ -160,12 +160,22 @@ export class GpuArray {
   }
 
   get bytes(): number {
-    return this.size * bytesOf(this.dtype);
+    return this.size * this.itemBytes;
+  }
+
+  /** Bytes of one element. */
+  get itemBytes(): number {
+    return bytesOf(this.dtype);
   }
 
   /** Where the first element lies in the storage, in bytes. */
   get byteOffset(): number {
-    return this.offset * bytesOf(this.dtype);
+    return this.offset * this.itemBytes;
+  }
+
+  /** Elements of one chunk of the storage; no element lies in two. */
+  get chunkLength(): number {
+    return this.storage.chunkBytes / this.itemBytes;
   }
 
   get alive(): boolean {
@@ -182,9 +192,16 @@ export class GpuArray {
     return true;
   }
 
-  /** Contiguous, and starting where a kernel can bind it. */
+  /** Contiguous, and starting where a kernel can bind it. Where it lies in several chunks it is bound in ranges. */
   get isBindable(): boolean {
     return this.byteOffset % this.storage.device.traits.alignment === 0 && this.isContiguous;
+  }
+
+  /** Of a contiguous array: whether one binding holds it. */
+  get isInOneChunk(): boolean {
+    if (this.storage.chunks.length === 1) return true;
+    const last = this.offset + Math.max(this.size, 1) - 1;
+    return Math.floor(this.offset / this.chunkLength) === Math.floor(last / this.chunkLength);
   }
 
   /** Another view of the same storage, which then has one reference more. */

@@ -1,7 +1,7 @@
 import type { GpuArray } from "../array/index.ts";
 import type { KernelSpec } from "../gpu/index.ts";
 import { defineOp, type Op } from "./define-op.ts";
-import { groupsOfFour, threads } from "./kernels.ts";
+import { runFlat } from "./ranges.ts";
 
 /** Numbers of an op, `params.a` and `params.b` in its expressions. */
 export interface UnaryAttrs {
@@ -27,14 +27,12 @@ function unary(name: string, row: Row): UnaryOp {
     shape: ([x]) => x,
     forward(gpu, [x], { a = 0, b = 0 }, needs) {
       const y = gpu.like(x);
-      const n = groupsOfFour(x.size);
-      gpu.run(forward, { x, y }, { n, a, b }, threads(n));
+      runFlat(gpu, forward, { x, y }, { a, b });
       return { output: y, saved: { kept: needs.any && row.saves ? (row.saves === "x" ? x : y) : null } };
     },
     backward(gpu, dy, { kept }, { a = 0, b = 0 }) {
       const dx = gpu.like(dy);
-      const n = groupsOfFour(dy.size);
-      gpu.run(backward, { x: kept ?? dy, dy, dx }, { n, a, b }, threads(n));
+      runFlat(gpu, backward, { x: kept ?? dy, dy, dx }, { a, b });
       return [dx];
     },
   });
@@ -108,9 +106,9 @@ export const tanh = unary("tanh", { value: "tanh_safe(x)", slope: "1.0 - v * v",
 export const sigmoid = unary("sigmoid", { value: "sigmoid(x)", slope: "v * (1.0 - v)", saves: "y" });
 export const softplus = unary("softplus", { value: "softplus(x)", slope: "sigmoid(v)", saves: "x" });
 export const erf = unary("erf", { value: "erf(x)", slope: "1.1283791 * exp(-v * v)", saves: "x" });
-/** Between a and b; the gradient passes strictly inside and on the bounds. */
+/** Between a and b (b where a is above it); the gradient passes strictly inside and on the bounds. */
 export const clamp = unary("clamp", {
-  value: "clamp(x, T(params.a), T(params.b))",
+  value: "min(max(x, T(params.a)), T(params.b))",
   slope: "select(T(0.0), T(1.0), (v >= T(params.a)) & (v <= T(params.b)))",
   saves: "x",
 });
