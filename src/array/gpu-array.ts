@@ -48,6 +48,10 @@ export class Storage implements Holding {
     if (!zeros) this.#acquire();
   }
 
+  get chunkCount(): number {
+    return Math.max(1, Math.ceil(this.bytes / this.chunkBytes));
+  }
+
   get chunks(): readonly PoolBuffer[] {
     if (this.#chunks) return this.#chunks;
     if (this.#references === 0) throw new GpuError("array: its memory was already given back");
@@ -199,7 +203,7 @@ export class GpuArray {
 
   /** Of a contiguous array: whether one binding holds it. */
   get isInOneChunk(): boolean {
-    if (this.storage.chunks.length === 1) return true;
+    if (this.storage.chunkCount === 1) return true;
     const last = this.offset + Math.max(this.size, 1) - 1;
     return Math.floor(this.offset / this.chunkLength) === Math.floor(last / this.chunkLength);
   }

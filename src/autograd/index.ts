@@ -86,7 +86,6 @@ export {
   smoothL1,
   symmetricKl,
 } from "./losses.ts";
-export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { argsort, type Ranked, type SortOptions, sort, topK } from "./ranking.ts";
 export {
