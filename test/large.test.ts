@@ -2,12 +2,13 @@
 // of the ordinary run; what is refused; and a training step with tied weights.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Gpu } from "../src/array/index.ts";
+import { Gpu, type HalfType } from "../src/array/index.ts";
 import { GpuError } from "../src/gpu/index.ts";
 import { bothKernels, liveBytes, gpu as openTestGpu } from "./device.ts";
 import { table } from "./ops.table.ts";
 import { assertSame, compare as compareWithReference } from "./ops-table/check.ts";
 import { evaluate, type MemoryLayout } from "./ops-table/evaluate.ts";
+import { compareHalves } from "./ops-table/halves.ts";
 import { type Case, normal, type Row } from "./ops-table/row.ts";
 import { attributesOf, subjectOf } from "./ops-table/subject.ts";
 
@@ -38,9 +39,9 @@ const SUMS = new Set([
 /** Cases of each row that run with the kernels of the other class of adapters too: ranges are the same for both. */
 const MOST_OF_OTHERS = 3;
 /** Cases of an op that are compared with its float64 reference. */
-const MOST_REFERENCES = 12;
+const MOST_REFERENCES = 6;
 /** Long arrays get longer bindings: thousands of dispatches show no more than some dozens. */
-const MOST_CHUNKS = 12;
+const MOST_CHUNKS = 8;
 /** Ops that had an input or an output in several chunks. */
 const covered = new Set<string>();
 
@@ -58,6 +59,13 @@ for (const row of wanted) {
       rows(`${row.op.name}, ${c.name}, kernels for ${kernels}`, () => compare(row, c, kernels));
     }
   }
+}
+
+for (const row of wanted) {
+  const [c] = row.cases;
+  if (!c || row.halves === false) continue;
+  for (const dtype of ["f16", "bf16"] as const)
+    rows(`${row.op.name} in ${dtype}`, () => compareInHalves(row, c, dtype));
 }
 
 rows("every op went through arrays of several chunks", () => {
@@ -93,6 +101,18 @@ async function compare(row: Row, c: Case, kernels: "software" | "hardware"): Pro
   assertSame(await evaluated(on), result, "second run");
   assertSame(await evaluated(on, "columns"), result, "strided inputs");
   assert.is(liveBytes(on), before, "bytes that stay");
+}
+
+async function compareInHalves(row: Row, c: Case, dtype: HalfType): Promise<void> {
+  const subject = subjectOf(row);
+  const { run } = subject;
+  const { inputs } = c;
+  const dy = c.gradient === false ? null : normal(outputShape(row, c), 1000);
+  const evaluated = (on: Gpu) => evaluate(on, { run, inputs, attrs: attributesOf(on, c), dy, half: dtype });
+  const whole = await evaluated(gpu);
+  const { on, result } = await onSmallestBinding(gpu.device.traits.kernels, 0, evaluated);
+  if (SUMS.has(row.op.name)) await compareHalves(on, subject, c, dtype);
+  else assertSame(result, whole, "in one binding");
 }
 
 function outputShape({ op }: Row, c: Case): readonly number[] {
