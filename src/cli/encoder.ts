@@ -1,6 +1,16 @@
-import { openPretrained, type PretrainedFolder } from "../train/index.ts";
+import type { Gpu } from "../array/index.ts";
+import type { Parameter } from "../autograd/index.ts";
+import type { SequenceClassifier } from "../models/index.ts";
+import {
+  type ClassifierOptions,
+  describeFresh,
+  loadClassifier,
+  openPretrained,
+  type PretrainedFolder,
+} from "../train/index.ts";
 import { downloadProgress } from "./download.ts";
 import { UsageError } from "./failure.ts";
+import { print } from "./report.ts";
 
 /** Tokens that are enough for nearly every sentence of GLUE: the paper's length. */
 const USUAL_LENGTH = 128;
@@ -19,6 +29,35 @@ export async function openEncoder(name: string): Promise<PretrainedFolder> {
       `model: ${source.folder}: padding is token ${tokenizer.padId} of its tokenizer, config.json says pad_token_id ${config.pad_token_id}`,
     );
   return source;
+}
+
+/** A model whose weights are large enough to wait for. */
+const LARGE_BYTES = 50e6;
+
+/** loadClassifier, with a bar while a large file is read, and a line where the file lacks more than a head. */
+export async function loadEncoder(
+  gpu: Gpu,
+  source: PretrainedFolder,
+  options: ClassifierOptions,
+): Promise<SequenceClassifier> {
+  const progress = downloadProgress();
+  try {
+    return await loadClassifier(gpu, source, {
+      ...options,
+      onProgress: (part) => {
+        if (part.totalBytes >= LARGE_BYTES) progress.update({ file: "weights", ...part });
+      },
+      onLoaded({ model, fresh }) {
+        const head = new Set(model.head.parameters());
+        const own = model.stateDict();
+        const others = fresh.filter((name) => !head.has(own.get(name) as Parameter)); // fresh names the model's own
+        const line = describeFresh({ fresh: others, source });
+        if (line) print(line);
+      },
+    });
+  } finally {
+    progress.stop();
+  }
 }
 
 /** The longest sequence to cut texts to: `wanted`, or the usual one where the encoder has as many positions. */

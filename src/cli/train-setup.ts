@@ -1,20 +1,13 @@
 import type { Gpu } from "../array/index.ts";
-import { type Parameter, Stream } from "../autograd/index.ts";
+import { Stream } from "../autograd/index.ts";
 import type { Encoded } from "../data/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
 import { AdaptationSet, type PeftMethod } from "../peft/index.ts";
-import {
-  describeFresh,
-  type FineTuneOptions,
-  loadClassifier,
-  type PretrainedFolder,
-} from "../train/index.ts";
-import { downloadProgress } from "./download.ts";
-import { lengthFor, openEncoder } from "./encoder.ts";
+import type { FineTuneOptions, PretrainedFolder } from "../train/index.ts";
+import { lengthFor, loadEncoder, openEncoder } from "./encoder.ts";
 import { encodedSplit } from "./evaluation.ts";
 import { methodOf } from "./methods.ts";
 import type { TrainConfig } from "./presets.ts";
-import { print } from "./report.ts";
 import { limited, taskLabels } from "./tasks.ts";
 
 /** All that training needs, read and checked before a device is opened or anything is written. */
@@ -55,37 +48,10 @@ export async function buildModel(
     ...(config.pooling !== null && { classifier_pooling: config.pooling }),
     ...(dropout !== null && { hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }),
   };
-  const model = await loadModelOf(gpu, { config, source, labels }, overrides);
+  const model = await loadEncoder(gpu, source, { labels, seed, overrides, dtype: config.dtype });
   if (config.method === "full") model.setRequiresGrad(true);
   const set = method && new AdaptationSet(gpu, model, method, { stream: Stream.seed(seed) });
   return { model, set };
-}
-
-/** The classifier, with a bar while a large file is read, and a line where the file lacks more than a head. */
-async function loadModelOf(
-  gpu: Gpu,
-  { config, source, labels }: Pick<Prepared, "config" | "source" | "labels">,
-  overrides: object,
-): Promise<SequenceClassifier> {
-  const progress = downloadProgress();
-  try {
-    return await loadClassifier(gpu, source, {
-      labels,
-      seed: config.training.seed,
-      overrides,
-      dtype: config.dtype,
-      onProgress: (part) => progress.update({ file: "weights", ...part }),
-      onLoaded({ fresh, source: { name }, model }) {
-        const head = new Set(model.head.parameters());
-        const parameters = model.stateDict();
-        const others = fresh.filter((one) => !head.has(parameters.get(one) as Parameter));
-        const line = describeFresh({ fresh: others, source: { name } });
-        if (line) print(line);
-      },
-    });
-  } finally {
-    progress.stop();
-  }
 }
 
 /** The settings of fineTune. */

@@ -3,9 +3,9 @@ import type { Gpu } from "../array/index.ts";
 import type { EncoderConfig, SequenceClassifier } from "../models/index.ts";
 import type { AdaptationSet } from "../peft/index.ts";
 import { absolutePath, exists, joinPath } from "../platform/index.ts";
-import { loadAdapter, loadClassifier, type PretrainedFolder, readAdapterConfig } from "../train/index.ts";
+import { loadAdapter, type PretrainedFolder, readAdapterConfig } from "../train/index.ts";
 import { describeIssues } from "./config-issues.ts";
-import { lengthFor, openEncoder } from "./encoder.ts";
+import { lengthFor, loadEncoder, openEncoder } from "./encoder.ts";
 import { UsageError } from "./failure.ts";
 import type { Split, TaskSource } from "./tasks.ts";
 
@@ -86,7 +86,7 @@ export async function buildClassifier(
   { folder, source, task, overrides, pretrained, dtype }: SavedClassifier,
 ): Promise<{ readonly model: SequenceClassifier; readonly set: AdaptationSet | null }> {
   const { labels, seed } = task;
-  const model = await loadClassifier(gpu, source, { labels, seed, overrides, pretrained, dtype });
+  const model = await loadEncoder(gpu, source, { labels, seed, overrides, pretrained, dtype });
   return { model, set: loadAdapter(gpu, model, folder) };
 }
 
