@@ -242,7 +242,7 @@ export const BERT = defineFamily<BertConfig>({
       head: /^classifier\./,
       // Files of a bare masked language model have no pooler.
       mayBeAbsent: /^(classifier|bert\.pooler)\./,
-      mayBeIgnored: /\.position_ids$|^cls\./,
+      mayBeIgnored: /\.(position_ids|token_type_ids)$|^cls\./,
     },
     "masked-lm": {
       make: (gpu, config) => new BertForMaskedLM(gpu, config),
@@ -250,7 +250,7 @@ export const BERT = defineFamily<BertConfig>({
       mayBeAbsent: /^$/,
       // The decoder is tied to the words and its bias to cls.predictions.bias; the rest is for other tasks.
       mayBeIgnored:
-        /\.position_ids$|^bert\.pooler\.|^classifier\.|^cls\.(seq_relationship|predictions\.decoder)\./,
+        /\.(position_ids|token_type_ids)$|^bert\.pooler\.|^classifier\.|^cls\.(seq_relationship|predictions\.decoder)\./,
     },
   },
 });

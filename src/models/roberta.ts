@@ -215,7 +215,7 @@ export class RobertaForMaskedLM extends Module implements MaskedLanguageModel {
 
 const LM_HEAD = /^lm_head\./;
 /** Parts of published files that no model here has: a buffer, the bare model's pooler, the decoder tied to the words. */
-const UNUSED = String.raw`\.position_ids$|^roberta\.pooler\.`;
+const UNUSED = String.raw`\.(position_ids|token_type_ids)$|^roberta\.pooler\.`;
 
 export const ROBERTA = defineFamily<RobertaConfig>({
   modelType: "roberta",
