@@ -103,8 +103,10 @@ const embeddingDerivative: Derivative = (dy, [table, ids], _y, { paddingIndex })
   return [out, null];
 };
 
-/** (softmax(x) - target) · weight of the row; the target is smoothed. */
+/** (softmax(x) - target) · weight of the row; the target is smoothed. None for weights of classes. */
 const crossEntropyDerivative: Derivative = (dy, inputs, _y, attrs) => {
+  const known = ["ignoreIndex", "labelSmoothing", "reduction"];
+  if (Object.keys(attrs).some((name) => !known.includes(name))) return null;
   const logits = floatsAt(inputs, 0);
   const labels = [...(inputs[1]?.data ?? [])];
   const { ignoreIndex = -100, labelSmoothing = 0, reduction = "mean", weights } = attrs;
