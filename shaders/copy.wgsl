@@ -3,6 +3,8 @@
 // use: lib/grid
 struct Params {
   n: u32, rank: u32, source_offset: u32, target_offset: u32, constant: u32,
+  // Of halves: the first element, and the elements that the bound chunk of the source holds.
+  first: u32, source_first: u32, source_length: u32,
   shape: array<vec4u, 2>, source_strides: array<vec4u, 2>, target_strides: array<vec4u, 2>,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,19 +29,20 @@ fn strided(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   destination[target_at] = source[source_at];
 }
 
-// Elements of 16 bits, two to a word; the destination has no gaps and starts at a whole word. What follows an odd
-// number of elements keeps its value.
+// Elements of 16 bits, two to a word: n elements from `first` on. The destination has no gaps and starts at a whole
+// word. What lies in another chunk of the source, or follows an odd number of elements, keeps its value.
 @compute @workgroup_size(64)
 fn strided_halves(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = 2u * (unfold(group, groups) * 64u + lane);
   if (i >= params.n) { return; }
   let word = (params.target_offset + i) / 2u;
-  var upper = destination[word] >> 16u;
-  if (i + 1u < params.n) { upper = half_at(i + 1u); }
-  destination[word] = half_at(i) | (upper << 16u);
+  let old = destination[word];
+  var upper = old >> 16u;
+  if (i + 1u < params.n) { upper = half_at(params.first + i + 1u, upper); }
+  destination[word] = half_at(params.first + i, old & 0xffffu) | (upper << 16u);
 }
 
-fn half_at(i: u32) -> u32 {
+fn half_at(i: u32, old: u32) -> u32 {
   var rest = i;
   var at = params.source_offset;
   for (var d = params.rank; d > 0u; d--) {
@@ -48,7 +51,9 @@ fn half_at(i: u32) -> u32 {
     at += (rest % size) * params.source_strides[e / 4u][e % 4u];
     rest /= size;
   }
-  return (source[at / 2u] >> (16u * (at % 2u))) & 0xffffu;
+  let place = at - params.source_first;
+  if (place >= params.source_length) { return old; }
+  return (source[place / 2u] >> (16u * (place % 2u))) & 0xffffu;
 }
 
 @compute @workgroup_size(64)

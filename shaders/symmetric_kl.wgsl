@@ -4,7 +4,8 @@
 // use: lib/vec4
 // use: lib/row_workgroup
 // use: lib/grid
-struct Params { rows: u32, columns: u32, full: u32 }
+// all: rows of the mean; a and b may be run through in ranges of them.
+struct Params { rows: u32, columns: u32, full: u32, all: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<T>;
 @group(0) @binding(2) var<storage, read> b: array<T>;
@@ -57,7 +58,7 @@ fn mean(@builtin(local_invocation_index) lane: u32) {
   var sum = 0.0;
   for (var r = lane; r < params.rows; r += LANES) { sum += loss_saved[r]; }
   let all = row_sum(sum, lane);
-  if (lane == 0u) { y[0] = all / f32(params.rows); }
+  if (lane == 0u) { y[0] = all / f32(params.all); }
 }
 
 @compute @workgroup_size(LANES)
@@ -65,7 +66,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let row = unfold(group, groups);
   if (row >= params.rows) { return; }
   let base = row * params.columns;
-  let scale = 0.5 * dy[0] / f32(params.rows);
+  let scale = 0.5 * dy[0] / f32(params.all);
   let sums = lse_saved[row];
   var mean_p = 0.0;
   var mean_q = 0.0;

@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Gpu } from "../src/array/index.ts";
 import * as ad from "../src/autograd/index.ts";
-import { grad, keep, Parameter, type Tensor, tensor, tidy, zerosTensor } from "../src/autograd/index.ts";
+import { grad, keep, Parameter, type Tensor, tensor, tidy, zeros } from "../src/autograd/index.ts";
 import { GpuError, ShapeError } from "../src/gpu/index.ts";
 import { liveBytes, gpu as openTestGpu } from "./device.ts";
 import { assertGradients, dispatchesOf, floats, free, leaf } from "./graphs.ts";
@@ -113,7 +113,7 @@ hooks("runs without a graph and in a tidy of its own", () => {
   const other = leaf(gpu, [3, 4]);
   let recorded = true;
   x.onGrad((gradient) => {
-    const made = gradient.mul(other).add(zerosTensor(gpu, [2]));
+    const made = gradient.mul(other).add(zeros(gpu, [2]));
     recorded = made.needsGradient;
     return made;
   });

@@ -1,6 +1,7 @@
 // Gradients of parameters in an optimiser's arena: written where they belong, added where there is one already.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { GpuArray } from "../src/array/index.ts";
 import * as ad from "../src/autograd/index.ts";
 import { apply, capture, grad, Parameter, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
 import { type AnyOp, linear } from "../src/ops/index.ts";
@@ -24,7 +25,10 @@ function parameter(shape: readonly number[], seed: number): Parameter {
 async function placeOf(optimiser: AdamW, index: number): Promise<Float32Array> {
   const { arena } = optimiser;
   const { first, parameter: owner } = arena.entries[index] as (typeof arena.entries)[number];
-  return ((await gpu.read(arena.gradients)) as Float32Array).slice(first, first + owner.size);
+  return ((await gpu.read(arena.segments[0]?.gradients as GpuArray)) as Float32Array).slice(
+    first,
+    first + owner.size,
+  );
 }
 
 /** Ops that write gradients of parameters: what each is run on. */

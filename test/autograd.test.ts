@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Gpu } from "../src/array/index.ts";
 import * as ad from "../src/autograd/index.ts";
-import { keep, noGrad, Parameter, type Tensor, tensor, tidy, zerosTensor } from "../src/autograd/index.ts";
+import { keep, noGrad, Parameter, type Tensor, tensor, tidy, zeros } from "../src/autograd/index.ts";
 import { GpuError, ShapeError } from "../src/gpu/index.ts";
 import { liveBytes, gpu as openTestGpu } from "./device.ts";
 
@@ -318,7 +318,7 @@ memory("views hold the memory that they look at", async () => {
   const x = tensor(gpu, [1, 2, 3, 4], [2, 2]);
   const row = x.slice(0, 1, 2);
   x.dispose();
-  tidy(() => zerosTensor(gpu, [2, 2]).add(7)).dispose();
+  tidy(() => zeros(gpu, [2, 2]).add(7)).dispose();
   assert.equal([...(await row.data())], [3, 4]);
   row.dispose();
   assert.is(liveBytes(gpu), before);

@@ -1,6 +1,7 @@
 // Tracing of NaN and infinities, and what ADAMIX_DEBUG prints at each level.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { GpuArray } from "../src/array/index.ts";
 import {
   add,
   concat,
@@ -159,7 +160,7 @@ tracing(
 tracing("a kernel outside of any op goes by its own name", async () => {
   const weight = Parameter.from(gpu, Float32Array.of(1, 2), [2]);
   const optimiser = new AdamW([weight], { lr: 0.1 });
-  fill(gpu, optimiser.arena.gradients, 0x7fc00000);
+  fill(gpu, optimiser.arena.segments[0]?.gradients as GpuArray, 0x7fc00000);
   assert.match(
     await traced(() => optimiser.step()),
     /^trace: kernel adamw\.step is the first to write NaN: \w+ f32/,

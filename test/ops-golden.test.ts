@@ -93,6 +93,8 @@ const direct: Readonly<Record<string, { op: { name: string }; attrs?: (attrs: At
   },
   layernorm: { op: ops.layerNorm, attrs: ({ eps }) => ({ eps }) },
   embedding: { op: ops.embedding, attrs: ({ padding_idx }) => ({ paddingIndex: padding_idx }) },
+  gather: { op: ops.gather, attrs: () => ({ axis: -1 }) },
+  index_select: { op: ops.indexSelect, attrs: ({ dim }) => ({ axis: dim }) },
   permute: { op: ops.permute, attrs: ({ perm }) => ({ order: perm }) },
   reshape: { op: ops.reshape, attrs: ({ shape }) => ({ shape }) },
   concat: { op: ops.concat, attrs: ({ dim }) => ({ axis: dim }) },
@@ -126,13 +128,6 @@ function loraLinear(inputs: Inputs, { scale }: Attributes): Tensor {
   return ad.linear(x, given(inputs, "w"), given(inputs, "b")).add(delta);
 }
 
-function slices(x: Tensor, size: number, axis: number): Tensor[] {
-  const length = x.shape.at(axis) ?? 0;
-  return Array.from({ length: Math.ceil(length / size) }, (_, i) =>
-    x.slice(axis, i * size, Math.min((i + 1) * size, length)),
-  );
-}
-
 /** Ops of the fixture that are compositions here. */
 const composed: Readonly<Record<string, Composed>> = {
   linear_t: (inputs) => given(inputs, "x").matmul(given(inputs, "w")).add(given(inputs, "b")),
@@ -152,13 +147,12 @@ const composed: Readonly<Record<string, Composed>> = {
   },
   mse: (inputs) => ad.mse(given(inputs, "x"), given(inputs, "t")),
   where: (inputs) => ad.where(given(inputs, "mask"), given(inputs, "x"), -1e4),
-  index_select: (inputs) => ad.embedding(given(inputs, "x"), given(inputs, "idx")),
   slice: (inputs, { ranges }) =>
     (ranges as readonly (readonly [number, number])[]).reduce(
       (x, [start, end], axis) => x.slice(axis, start, end),
       given(inputs, "x"),
     ),
-  split: (inputs, { size, dim }) => slices(given(inputs, "x"), Number(size), Number(dim)),
+  split: (inputs, { size, dim }) => ad.split(given(inputs, "x"), Number(size), Number(dim)),
   stack: (inputs, { dim }) => ad.stack([given(inputs, "a"), given(inputs, "b")], Number(dim)),
   dropout: (inputs, { p }) =>
     given(inputs, "x")

@@ -5,7 +5,11 @@ import { attention } from "./ops-table/attention.ts";
 import { choices } from "./ops-table/choices.ts";
 import { drawing } from "./ops-table/drawing.ts";
 import { elementaryRows } from "./ops-table/elementary.ts";
+import { indexing } from "./ops-table/indexing.ts";
+import { layout } from "./ops-table/layout.ts";
+import { losses } from "./ops-table/losses.ts";
 import { matrix } from "./ops-table/matrix.ts";
+import { norms } from "./ops-table/norms.ts";
 import { pointwise } from "./ops-table/pointwise.ts";
 import { reductions } from "./ops-table/reductions.ts";
 import type { Row } from "./ops-table/row.ts";
@@ -21,5 +25,9 @@ export const table: readonly Row[] = [
   ...matrix,
   ...rowWise,
   ...drawing,
+  ...indexing,
+  ...layout,
+  ...losses,
+  ...norms,
   attention,
 ];

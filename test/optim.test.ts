@@ -1,15 +1,9 @@
-// The optimiser on the device: golden runs, experts that were not drawn, checkpoints, ranges and the schedule.
+// The optimiser on the device: golden runs, experts that were not drawn, checkpoints, and ranges.
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { mul, Parameter, Stream, sum, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
-import {
-  AdamW,
-  type AdamWOptions,
-  clipGradNorm,
-  constantSchedule,
-  linearSchedule,
-} from "../src/optim/index.ts";
+import { AdamW, type AdamWOptions, clipGradNorm, linearSchedule } from "../src/optim/index.ts";
 import { LinearBank } from "../src/peft/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
@@ -323,29 +317,3 @@ behaviour("settings out of range are refused, with the range", () => {
 });
 
 behaviour.run();
-
-const schedules = suite("learning-rate schedules");
-
-schedules("the linear schedule meets the values worked out by hand", () => {
-  const { lr, W: warmupSteps, N: totalSteps, at } = byHand.linear_schedule;
-  const schedule = linearSchedule({ lr, warmupSteps, totalSteps });
-  for (const [step, rate] of Object.entries<number>(at))
-    assertClose([schedule(Number(step))], [rate], { rtol: 1e-12, name: `step ${step}` });
-  assert.is(schedule(totalSteps + 7), 0);
-});
-
-schedules("without a warm-up the first step has the full rate", () => {
-  const schedule = linearSchedule({ lr: 0.3, warmupSteps: 0, totalSteps: 3 });
-  assertClose([0, 1, 2, 3].map(schedule), [0.3, 0.2, 0.1, 0], { rtol: 1e-14 });
-  assert.is(constantSchedule(0.3)(1e6), 0.3);
-});
-
-schedules("a warm-up that is longer than the run is refused", () => {
-  for (const warmupSteps of [4, -1, Number.NaN])
-    assert.throws(
-      () => linearSchedule({ lr: 1, warmupSteps, totalSteps: 3 }),
-      new RegExp(`schedule: ${warmupSteps} warm-up steps of 3 steps in all`),
-    );
-});
-
-schedules.run();

@@ -2,12 +2,14 @@
 // [all_batches.., all_heads, all_queries]: `batch` entries from first_batch on, `heads` from first_head on, `queries` from
 // first_query on (the fused kernels: all of them). Keys are the first `keys` rows of a cache of `capacity` rows; `share`
 // neighbouring heads have one head of keys and values. Queries are the last of the keys where their numbers differ.
-// bias [B or 1, H or 1, T or 1, S or 1] by its strides, 0 where it is broadcast.
+// bias [B or 1, H or 1, T or 1, S or 1] by its strides, 0 where it is broadcast. The arrays may hold the entries of a
+// longer batch from first_drawn on.
 struct Params {
   batch: u32, heads: u32, queries: u32, first_batch: u32, first_head: u32, first_query: u32, all_heads: u32, all_queries: u32,
   keys: u32, capacity: u32, share: u32, scale: f32, masked: u32, keep_row: u32, causal: u32,
   bias_batch: u32, bias_head: u32, bias_query: u32, bias_key: u32,
   dropout: u32, threshold: u32, keep_scale: f32, stream: u32, examples: u32, first_example: u32, first_pass: u32, dv_start: u32,
+  first_drawn: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(4) var<storage, read> keep: array<i32>;
@@ -49,7 +51,7 @@ fn kept(q: Query, j: u32, seed_step: vec2u) -> f32 {
   if (params.dropout == 0u) { return 1.0; }
   let element = (q.head * params.all_queries + q.index) * params.keys + j;
   let d = Draw(params.stream, params.examples, params.first_example, params.first_pass);
-  return select(0.0, params.keep_scale, draw(element, q.batch, seed_step.x, seed_step.y, d).x >= params.threshold);
+  return select(0.0, params.keep_scale, draw(element, params.first_drawn + q.batch, seed_step.x, seed_step.y, d).x >= params.threshold);
 }
 
 // The part of the bias that a block meets: its sizes, 1 where it is broadcast.

@@ -7,6 +7,7 @@ const WIDTH: u32 = 4u;
 fn fold_sum(v: vec4f) -> f32 { return (v.x + v.y) + (v.z + v.w); }
 fn fold_max(v: vec4f) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
 fn inner(a: vec4f, b: vec4f) -> f32 { return dot(a, b); }
+fn element(v: vec4f, i: u32) -> f32 { return v[i]; }
 // 0, 1, 2, 3: the place of each element in its group.
 fn places() -> vec4u { return vec4u(0u, 1u, 2u, 3u); }
 fn is_place(i: vec4u, wanted: u32) -> vec4f { return select(vec4f(0.0), vec4f(1.0), i == vec4u(wanted)); }

@@ -3,7 +3,7 @@ import { bytesOf, type DType } from "./dtype.ts";
 import { type Shape, sameShape, showShape, sizeOf, stridesOf } from "./shape.ts";
 
 /**
- * The bytes of one or more arrays: a list of chunks, none larger than the device binds at once.
+ * The bytes of one or more arrays: a list of chunks of `chunkBytes`, none larger than the device binds at once.
  * Counted: the chunks go back to the pool with the last reference.
  */
 export class Storage implements Holding {
@@ -31,7 +31,7 @@ export class Storage implements Holding {
     return Storage.#next;
   }
 
-  constructor(device: Device, shape: Shape, dtype: DType) {
+  constructor(device: Device, shape: Shape, dtype: DType, chunkBytes: number) {
     const bytes = sizeOf(shape) * bytesOf(dtype);
     this.device = device;
     this.bytes = bytes;
@@ -39,13 +39,11 @@ export class Storage implements Holding {
     this.shape = shape;
     this.dtype = dtype;
     this.scope = device.ledger.current;
-    const largest =
-      Math.floor(device.traits.maxBindingBytes / device.traits.alignment) * device.traits.alignment;
-    this.chunkBytes = largest;
+    this.chunkBytes = chunkBytes;
     const chunks: PoolBuffer[] = [];
     try {
-      for (let start = 0; start < Math.max(bytes, 1); start += largest) {
-        chunks.push(device.acquire(Math.min(largest, Math.max(bytes, 1) - start)));
+      for (let start = 0; start < Math.max(bytes, 1); start += chunkBytes) {
+        chunks.push(device.acquire(Math.min(chunkBytes, Math.max(bytes, 1) - start)));
       }
     } catch (error) {
       for (const chunk of chunks) device.pool.release(chunk);
@@ -129,12 +127,22 @@ export class GpuArray {
   }
 
   get bytes(): number {
-    return this.size * bytesOf(this.dtype);
+    return this.size * this.itemBytes;
+  }
+
+  /** Bytes of one element. */
+  get itemBytes(): number {
+    return bytesOf(this.dtype);
   }
 
   /** Where the first element lies in the storage, in bytes. */
   get byteOffset(): number {
-    return this.offset * bytesOf(this.dtype);
+    return this.offset * this.itemBytes;
+  }
+
+  /** Elements of one chunk of the storage; no element lies in two. */
+  get chunkLength(): number {
+    return this.storage.chunkBytes / this.itemBytes;
   }
 
   get alive(): boolean {
@@ -151,9 +159,16 @@ export class GpuArray {
     return true;
   }
 
-  /** Contiguous, and starting where a kernel can bind it. */
+  /** Contiguous, and starting where a kernel can bind it. Where it lies in several chunks it is bound in ranges. */
   get isBindable(): boolean {
     return this.byteOffset % this.storage.device.traits.alignment === 0 && this.isContiguous;
+  }
+
+  /** Of a contiguous array: whether one binding holds it. */
+  get isInOneChunk(): boolean {
+    if (this.storage.chunks.length === 1) return true;
+    const last = this.offset + Math.max(this.size, 1) - 1;
+    return Math.floor(this.offset / this.chunkLength) === Math.floor(last / this.chunkLength);
   }
 
   /** Another view of the same storage, which then has one reference more. */

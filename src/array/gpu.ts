@@ -8,13 +8,16 @@ import {
   ShapeError,
   type Work,
 } from "../gpu/index.ts";
-import { type DType, decode, dtypeOf, encode, type TypedArray } from "./dtype.ts";
+import { chunkBytesFor } from "./chunks.ts";
+import { bytesOf, type DType, decode, dtypeOf, encode, type TypedArray } from "./dtype.ts";
 import { GpuArray, Storage } from "./gpu-array.ts";
-import { MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
+import { lastOf, MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
 
 export interface GpuOptions {
   /** Variants of kernels: for GPUs (workgroup memory) or for software adapters (no barriers). Default: the device's. */
   readonly kernels?: "hardware" | "software";
+  /** Largest binding in bytes, at most the device's, which is the default. Longer arrays are cut into chunks. */
+  readonly maxBindingBytes?: number;
 }
 
 /** Places that are kept ready for the gradients of an op's inputs: those of parameters, in an optimiser's arena. */
@@ -40,30 +43,38 @@ export class Gpu {
   readonly device: Device;
   /** Whether kernels without barriers are taken. */
   readonly isSoftware: boolean;
+  /** Largest binding, in bytes: a multiple of the device's alignment. */
+  readonly maxBindingBytes: number;
   #scope: GpuArray[] | null = null;
   #places: GradientPlaces | null = null;
   #dummy: GpuArray | null = null;
   /** Of ever greater length. The shorter ones stay: captured steps may use them. */
   readonly #ones: GpuArray[] = [];
 
-  constructor(device: Device, { kernels = device.traits.kernels }: GpuOptions = {}) {
+  constructor(device: Device, { kernels = device.traits.kernels, maxBindingBytes }: GpuOptions = {}) {
     this.device = device;
     this.isSoftware = kernels === "software";
+    const { alignment, maxBindingBytes: most } = device.traits;
+    const wanted = Math.max(Math.min(maxBindingBytes ?? most, most), alignment);
+    this.maxBindingBytes = Math.floor(wanted / alignment) * alignment;
   }
 
   get subgroupSize(): number {
     return this.device.traits.subgroupSize;
   }
 
-  /** An array with undefined contents. */
-  empty(shape: Shape, dtype: DType = "f32"): GpuArray {
+  /**
+   * An array with undefined contents. Where it takes several chunks, they end between rows of `rowLength` elements
+   * (as far as rows are short enough, see chunks.ts): the last dimension, or one element of a vector.
+   */
+  empty(shape: Shape, dtype: DType = "f32", rowLength = shape.length > 1 ? lastOf(shape) : 1): GpuArray {
     if (shape.length > MAX_RANK)
       throw new ShapeError(`array: rank ${shape.length} of ${showShape(shape)} is above ${MAX_RANK}`);
     for (const n of shape) {
       if (!Number.isInteger(n) || n < 0)
         throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
     }
-    return this.#own(new GpuArray(new Storage(this.device, shape, dtype), shape, dtype));
+    return this.#own(this.#allocate(shape, dtype, rowLength));
   }
 
   /**
@@ -106,7 +117,7 @@ export class Gpu {
     if (!ones || ones.size < n) {
       const size = 2 ** Math.ceil(Math.log2(Math.max(n, 64)));
       ones = this.device.captures.outside(() => {
-        const array = new GpuArray(new Storage(this.device, [size], "f32"), [size], "f32");
+        const array = this.#allocate([size], "f32", 1);
         this.write(array, new Float32Array(size).fill(1));
         return array;
       });
@@ -217,6 +228,15 @@ export class Gpu {
     return own === array.storage.references;
   }
 
+  #allocate(shape: Shape, dtype: DType, rowLength: number): GpuArray {
+    const largest = this.maxBindingBytes;
+    const itemBytes = bytesOf(dtype);
+    const bytes = sizeOf(shape) * itemBytes;
+    const { alignment } = this.device.traits;
+    const chunkBytes = bytes <= largest ? largest : chunkBytesFor(rowLength * itemBytes, largest, alignment);
+    return new GpuArray(new Storage(this.device, shape, dtype, chunkBytes), shape, dtype);
+  }
+
   #own(array: GpuArray): GpuArray {
     this.#scope?.push(array);
     return array;
@@ -225,25 +245,25 @@ export class Gpu {
   #bind(kernel: KernelSpec, name: string, array: GpuArray | null): Binding {
     // A binding under a false flag is still bound, to a dummy.
     if (array === null) {
-      this.#dummy ??= this.device.captures.outside(
-        () => new GpuArray(new Storage(this.device, [64], "f32"), [64], "f32"),
-      );
+      this.#dummy ??= this.device.captures.outside(() => this.#allocate([64], "f32", 1));
       return { buffer: this.#dummy.storage.chunks[0] as Binding["buffer"], offset: 0, bytes: 256 };
     }
     array.assertAlive();
     const label = `${kernel.shader}.${kernel.entry}`;
     if (!array.isBindable)
       throw new GpuError(`${label}: ${name} ${showShape(array.shape)} is a strided view; make it contiguous`);
-    const chunk = Math.floor(array.byteOffset / array.storage.chunkBytes);
-    const offset = array.byteOffset - chunk * array.storage.chunkBytes;
-    if (offset + array.bytes > array.storage.chunkBytes) {
+    if (!array.isInOneChunk) {
       throw new GpuError(
-        `${label}: ${name} ${showShape(array.shape)} of ${array.bytes} bytes is beyond the largest binding of this adapter (${array.storage.chunkBytes} bytes)`,
+        `${label}: ${name} ${showShape(array.shape)} of ${array.bytes} bytes is read whole, and the largest binding here is ${this.maxBindingBytes} bytes`,
       );
     }
+    const { chunkBytes, chunks } = array.storage;
+    const start = array.byteOffset;
+    const chunk = chunks.length === 1 ? 0 : Math.floor(start / chunkBytes);
     // Rounded up to a vec4: buffers and arena slots are padded to 256 bytes.
     const bytes = Math.max(16, Math.ceil(array.bytes / 16) * 16);
-    return { buffer: array.storage.chunks[chunk] as Binding["buffer"], offset, bytes, array };
+    const offset = start - chunk * chunkBytes;
+    return { buffer: chunks[chunk] as Binding["buffer"], offset, bytes, array };
   }
 }
 
@@ -251,6 +271,9 @@ export class Gpu {
 export async function openGpu(choice?: string): Promise<Gpu> {
   return new Gpu(await Device.open(choice));
 }
+
+/** Longest single copy to or from the host: what it is staged in is kept, or taken by the driver, beside the array. */
+const MOST_BYTES_AT_ONCE = 2 ** 26;
 
 /** Buffers are padded, so the half of a word behind an odd number of halves exists. */
 function wholeWords(bytes: number): number {
@@ -266,7 +289,7 @@ function* byteRanges(
     const start = array.byteOffset + at;
     const chunk = Math.floor(start / chunkBytes);
     const offset = start - chunk * chunkBytes;
-    const bytes = Math.min(array.bytes - at, chunkBytes - offset);
+    const bytes = Math.min(array.bytes - at, chunkBytes - offset, MOST_BYTES_AT_ONCE);
     yield { buffer: chunks[chunk] as Binding["buffer"], offset, at, bytes };
     at += bytes;
   }

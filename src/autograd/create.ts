@@ -1,5 +1,6 @@
-import { type DType, dtypeOf, type Gpu, type Shape, type TypedArray } from "../array/index.ts";
-import { zeros } from "../ops/index.ts";
+import { type DType, dtypeOf, type Gpu, isHalf, type Shape, type TypedArray } from "../array/index.ts";
+import { ShapeError } from "../gpu/index.ts";
+import { castArray, copyInto, fill, wordOf, zeros as zeroArray } from "../ops/index.ts";
 import { Tensor } from "./tensor.ts";
 
 /** Values for a new tensor: numbers make f32, booleans and Uint8Array bool. */
@@ -27,7 +28,55 @@ function hostValues(values: Values, dtype?: DType): TypedArray {
   return Float32Array.from(numbers);
 }
 
-/** A tensor of zeros. */
-export function zerosTensor(gpu: Gpu, shape: Shape): Tensor {
-  return new Tensor(gpu, zeros(gpu, shape));
+export interface CreationOptions {
+  /** Default f32. */
+  readonly dtype?: DType;
+}
+
+/** A tensor of one value, filled on the device. */
+export function full(gpu: Gpu, shape: Shape, value: number, { dtype = "f32" }: CreationOptions = {}): Tensor {
+  const made = gpu.scope(
+    () => {
+      const whole = gpu.empty(shape, isHalf(dtype) ? "f32" : dtype);
+      fill(gpu, whole, wordOf("full", dtype, value));
+      return castArray(gpu, whole, dtype);
+    },
+    (array) => [array],
+  );
+  return new Tensor(gpu, made);
+}
+
+export function zeros(gpu: Gpu, shape: Shape, options?: CreationOptions): Tensor {
+  return full(gpu, shape, 0, options);
+}
+
+export function ones(gpu: Gpu, shape: Shape, options?: CreationOptions): Tensor {
+  return full(gpu, shape, 1, options);
+}
+
+/** start, start + step, ... up to `end`, which is not included: found in float64, then rounded. */
+export function arange(
+  gpu: Gpu,
+  start: number,
+  end: number,
+  { step = 1, dtype = "f32" }: CreationOptions & { readonly step?: number } = {},
+): Tensor {
+  const n = Math.max(Math.ceil((end - start) / step), 0);
+  if (!Number.isFinite(n)) throw new ShapeError(`arange: ${start} to ${end} by ${step} does not end`);
+  const values = Float64Array.from({ length: n }, (_, i) => start + i * step);
+  return tensor(gpu, [...values], [n], { dtype });
+}
+
+/** 1 on the main diagonal, else 0: [rows, columns]. */
+export function eye(gpu: Gpu, rows: number, columns = rows, { dtype = "f32" }: CreationOptions = {}): Tensor {
+  const made = gpu.scope(
+    () => {
+      const matrix = zeroArray(gpu, [rows, columns]);
+      const n = Math.min(rows, columns);
+      copyInto(gpu, gpu.ones(n), gpu.view(matrix, [n], 0, [columns + 1]));
+      return castArray(gpu, matrix, dtype);
+    },
+    (array) => [array],
+  );
+  return new Tensor(gpu, made);
 }

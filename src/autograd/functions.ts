@@ -1,7 +1,7 @@
-import { type DType, normaliseAxis, type Shape } from "../array/index.ts";
+import type { DType, Shape } from "../array/index.ts";
 import { GpuError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
-import { isRecording, tidy } from "./scope.ts";
+import { isRecording } from "./scope.ts";
 import { type Axes, apply, type MatmulOptions, type Tensor } from "./tensor.ts";
 
 /** The ops on tensors. Shapes, formulas and what is saved: the op of the same name in src/ops. */
@@ -70,6 +70,17 @@ export const layerNorm = (x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-5): 
   apply(ops.layerNorm, [x, weight, bias], { eps });
 export const embedding = (table: Tensor, ids: Tensor, attrs: ops.EmbeddingAttrs = {}): Tensor =>
   apply(ops.embedding, [table, ids], attrs);
+/** y[i, j, k] = x[i, indices[i, j, k], k] for axis 1. */
+export const gather = (x: Tensor, axis: number, indices: Tensor): Tensor =>
+  apply(ops.gather, [x, indices], { axis });
+/** y[i, j, k] = x[i, indices[j], k] for axis 1. */
+export const indexSelect = (x: Tensor, axis: number, indices: Tensor): Tensor =>
+  apply(ops.indexSelect, [x, indices], { axis });
+/** x with y[i, indices[i, j, k], k] += source[i, j, k] for axis 1. */
+export const scatterAdd = (x: Tensor, axis: number, indices: Tensor, source: Tensor): Tensor =>
+  apply(ops.scatterAdd, [x, indices, source], { axis });
+/** f32 [..., classes]: 1 at each index, else 0. */
+export const oneHot = (ids: Tensor, classes: number): Tensor => apply(ops.oneHot, [ids], { classes });
 export const dropout = (x: Tensor, attrs: ops.DropoutAttrs): Tensor => apply(ops.dropout, [x], attrs);
 export interface AttentionOptions extends ops.AttentionAttrs {
   /** Added to the scaled scores: [B, heads, T, S] or what broadcasts to it. */
@@ -97,11 +108,9 @@ export function cacheWrite(cache: Tensor, x: Tensor, position: number): void {
   if (cache.gpu !== x.gpu) throw new GpuError("cacheWrite: tensors of two devices");
   ops.writeCache(cache.gpu, cache.array, x.array, position);
 }
-export const crossEntropy = (logits: Tensor, labels: Tensor, attrs: ops.CrossEntropyAttrs = {}): Tensor =>
-  apply(ops.crossEntropy, [logits, labels], attrs);
-/** Consistency of two passes. Paper: section 3.2. */
-export const symmetricKl = (a: Tensor, b: Tensor, attrs: ops.SymmetricKlAttrs = {}): Tensor =>
-  apply(ops.symmetricKl, [a, b], attrs);
+/** x / √(mean x² + eps) · weight over the last dimension. */
+export const rmsNorm = (x: Tensor, weight: Tensor, eps = 1e-6): Tensor =>
+  apply(ops.rmsNorm, [x, weight], { eps });
 
 /** Σ over some dimensions (all, when none are given). */
 export const sum = (x: Tensor, axes?: Axes, options: { keepDim?: boolean } = {}): Tensor =>
@@ -109,10 +118,6 @@ export const sum = (x: Tensor, axes?: Axes, options: { keepDim?: boolean } = {})
 /** Mean over some dimensions: Σ / n. */
 export const mean = (x: Tensor, axes?: Axes, options: { keepDim?: boolean } = {}): Tensor =>
   x.mean(axes, options);
-/** Mean squared error: mean (x - target)². */
-export function mse(x: Tensor, target: Tensor): Tensor {
-  return tidy(() => mean(square(sub(x, target))));
-}
 
 export const reshape = (x: Tensor, shape: Shape): Tensor => apply(ops.reshape, [x], { shape });
 export const permute = (x: Tensor, order: readonly number[]): Tensor => apply(ops.permute, [x], { order });
@@ -122,12 +127,4 @@ export const slice = (x: Tensor, axis: number, start: number, end: number): Tens
   apply(ops.slice, [x], { axis, start, end });
 export const concat = (tensors: readonly Tensor[], axis: number): Tensor =>
   apply(ops.concat, tensors, { axis });
-/** Tensors of one shape along a new dimension. */
-export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
-  const widened = (x: Tensor): Tensor => {
-    const i = normaliseAxis("stack", axis, x.shape.length + 1);
-    return reshape(x, [...x.shape.slice(0, i), 1, ...x.shape.slice(i)]);
-  };
-  return tidy(() => concat(tensors.map(widened), axis));
-}
 export const contiguous = (x: Tensor): Tensor => x.contiguous();

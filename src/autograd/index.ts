@@ -1,7 +1,16 @@
 export { autocast } from "./autocast.ts";
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
 export { checkpoint } from "./checkpoint.ts";
-export { tensor, type Values, zerosTensor } from "./create.ts";
+export {
+  arange,
+  type CreationOptions,
+  eye,
+  full,
+  ones,
+  tensor,
+  type Values,
+  zeros,
+} from "./create.ts";
 export {
   type AttentionOptions,
   abs,
@@ -15,7 +24,6 @@ export {
   concat,
   contiguous,
   cos,
-  crossEntropy,
   div,
   dropout,
   elu,
@@ -27,8 +35,10 @@ export {
   expm1,
   flatSqrt,
   floor,
+  gather,
   gelu,
   geluTanh,
+  indexSelect,
   layerNorm,
   leakyRelu,
   linear,
@@ -38,16 +48,18 @@ export {
   logSoftmax,
   matmul,
   mean,
-  mse,
   mul,
   neg,
+  oneHot,
   permute,
   pow,
   reciprocal,
   relu,
   reshape,
+  rmsNorm,
   round,
   rsqrt,
+  scatterAdd,
   sigmoid,
   sign,
   silu,
@@ -57,15 +69,31 @@ export {
   softplus,
   sqrt,
   square,
-  stack,
   sub,
   sum,
-  symmetricKl,
   tanh,
   transpose,
   trunc,
 } from "./functions.ts";
 export { type GradOptions, grad } from "./grad.ts";
+export { chunk, flatten, flip, pad, split, squeeze, stack, tile, unsqueeze } from "./layout.ts";
+export {
+  type BceOptions,
+  bceWithLogits,
+  type CrossEntropyOptions,
+  cosineSimilarity,
+  crossEntropy,
+  huber,
+  type KlDivergenceOptions,
+  klDivergence,
+  l1,
+  mse,
+  type NllOptions,
+  nllLoss,
+  type ReductionOptions,
+  smoothL1,
+  symmetricKl,
+} from "./losses.ts";
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { argsort, type Ranked, type SortOptions, sort, topK } from "./ranking.ts";
@@ -84,6 +112,13 @@ export {
   type VarianceOptions,
   variance,
 } from "./reductions.ts";
+export {
+  type RotaryOptions,
+  type RotaryScaling,
+  type RotaryTables,
+  rotaryEmbedding,
+  rotaryTables,
+} from "./rotary.ts";
 export { keep, noGrad, tidy } from "./scope.ts";
 export {
   eq,

@@ -93,7 +93,7 @@ export class Device {
     const found = await findAdapter(choice);
     const features = WANTED_FEATURES.filter((name) => found.adapter.features.has(name));
     const requiredLimits: Record<string, number> = {};
-    for (const name of WANTED_LIMITS) requiredLimits[name] = found.adapter.limits[name];
+    if (raisesLimits()) for (const name of WANTED_LIMITS) requiredLimits[name] = found.adapter.limits[name];
     const device = await found.adapter.requestDevice({ requiredFeatures: [...features], requiredLimits });
     return new Device(found, device);
   }
@@ -169,9 +169,10 @@ function traitsOf(found: FoundAdapter, device: GPUDevice): DeviceTraits {
   const fixed = device.features.has("subgroups") && subgroupMinSize === subgroupMaxSize;
   // 256 suits every adapter known, and keeps offsets the same on all of them.
   const alignment = Math.max(256, device.limits.minStorageBufferOffsetAlignment);
+  const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
   const maxBindingBytes = numberFromEnv(
     "ADAMIX_MAX_BINDING_BYTES",
-    device.limits.maxStorageBufferBindingSize,
+    Math.min(maxBufferSize, maxStorageBufferBindingSize),
   );
   return {
     name: found.name,
@@ -189,6 +190,13 @@ function kernelsFromEnv(): DeviceTraits["kernels"] | undefined {
   const wanted = env("ADAMIX_KERNELS");
   if (wanted === undefined || wanted === "hardware" || wanted === "software") return wanted;
   throw new Error(`env: ADAMIX_KERNELS is "${wanted}", expected hardware or software`);
+}
+
+/** ADAMIX_LIMITS=default: the limits that every WebGPU device has, for tests. Default: all that the adapter has. */
+function raisesLimits(): boolean {
+  const wanted = env("ADAMIX_LIMITS") ?? "adapter";
+  if (wanted === "adapter" || wanted === "default") return wanted === "adapter";
+  throw new Error(`env: ADAMIX_LIMITS is "${wanted}", expected adapter or default`);
 }
 
 function printLine(line: string): void {

@@ -103,6 +103,7 @@ export class Pool {
   readonly #free = new FreeList();
   /** Those that captured steps hold. */
   readonly #regions = new Set<CaptureRegion>();
+  readonly #maxBufferBytes: number;
   /** Live, pooled and captured bytes together never exceed it. */
   readonly budgetBytes: number;
   readonly #explain: () => string;
@@ -117,19 +118,20 @@ export class Pool {
   /** `explain` names what the memory is taken by, for the error of an exceeded budget. */
   constructor(device: GPUDevice, budgetBytes: number, explain: () => string) {
     this.#device = device;
+    this.#maxBufferBytes = Math.floor(device.limits.maxBufferSize / SMALLEST) * SMALLEST;
     this.budgetBytes = budgetBytes;
     this.#explain = explain;
   }
 
   /** Whether `acquire` stays within the budget. */
   fits(bytes: number): boolean {
-    const size = sizeClass(bytes);
+    const size = this.#sizeOf(bytes);
     const isFree = this.lending?.region.free.has(size) || this.#free.has(size);
     return isFree || this.#heldBytes + size <= this.budgetBytes;
   }
 
   acquire(bytes: number): PoolBuffer {
-    const size = sizeClass(bytes);
+    const size = this.#sizeOf(bytes);
     const { region = null, run = null } = this.lending ?? {};
     let buffer = region?.free.take(size);
     if (buffer) this.#capturedBytes -= size;
@@ -208,6 +210,11 @@ export class Pool {
     for (const buffer of this.#free.takeAll()) buffer.gpu.destroy();
     this.#pooledBytes = 0;
     this.#device.queue.submit([]); // only then does the driver give the memory back
+  }
+
+  /** The size class, but for buffers near the device's limit, which rounding up must not pass. */
+  #sizeOf(bytes: number): number {
+    return Math.max(Math.min(sizeClass(bytes), this.#maxBufferBytes), bytes);
   }
 
   get #heldBytes(): number {

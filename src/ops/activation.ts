@@ -1,5 +1,6 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
+import { copyInto } from "./kernels.ts";
 import { gelu, geluTanh, relu, sigmoid, silu, tanh, type UnaryOp } from "./unary.ts";
 
 /** What a product may apply to its result in the same kernel. */
@@ -31,6 +32,13 @@ export function checkActivation(op: string, name: string | undefined): void {
 /** The number of an activation for kernels; 0 for none. */
 export function activationCode(name: Activation | undefined): number {
   return name ? ACTIVATIONS[name].code : 0;
+}
+
+/** y = f(z), where a product could not apply f itself. */
+export function activate(gpu: Gpu, z: GpuArray, name: Activation, y: GpuArray): void {
+  const { op } = ACTIVATIONS[name];
+  const { output } = op.forward(gpu, [z], {}, Object.assign([false], { any: false }), z.shape);
+  copyInto(gpu, output, y);
 }
 
 /**

@@ -1,7 +1,8 @@
-import type { Gpu, GpuArray } from "../array/index.ts";
-import { grid1d, type KernelSpec } from "../gpu/index.ts";
+import { type Gpu, type GpuArray, showShape } from "../array/index.ts";
+import { GpuError, grid1d, type KernelSpec } from "../gpu/index.ts";
 import type { AttentionParams, AttentionSizes } from "./attention-problem.ts";
-import { threads } from "./kernels.ts";
+import { accumulate, copyInto, zeros } from "./kernels.ts";
+import { areInOneChunk, eachRange, runRows, threads } from "./ranges.ts";
 
 /** Attention in one kernel that streams over the keys: of GPUs, and of software adapters for single queries. */
 
@@ -46,8 +47,15 @@ export function hasFewQueries(gpu: Gpu, { queries }: AttentionSizes): boolean {
   return queries <= (gpu.isSoftware ? 1 : 8);
 }
 
-function whole({ batch, heads, queries }: AttentionSizes): AttentionParams {
-  return { batch, heads, queries, first_batch: 0, first_head: 0, first_query: 0 };
+/** The block that is the whole of arrays which hold `batch` entries from `first` on. */
+function whole(
+  params: AttentionParams,
+  { heads, queries }: AttentionSizes,
+  batch: number,
+  first = 0,
+): AttentionParams {
+  const block = { batch, heads, queries, first_batch: 0, first_head: 0, first_query: 0 };
+  return { ...params, ...block, first_drawn: first };
 }
 
 /** y, and [B, H, T, 2]: the largest score of each query, and 1 / Σ exp(score - largest). */
@@ -60,28 +68,82 @@ export function attendFused(
   const { batch, heads, queries, headSize } = sizes;
   const y = gpu.like(arrays.q);
   const measure = gpu.empty([batch, heads, queries, 2]);
-  const rows = batch * heads * queries;
-  if (rows === 0) return { y, measure };
-  const all = { ...params, ...whole(sizes) };
-  const hasBias = arrays.bias !== null;
-  if (hasFewQueries(gpu, sizes)) {
-    const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
-    const shared = kernel("attention_query", "forward", headSize, hasBias, lanes);
-    gpu.run(shared, { ...arrays, y, measure }, all, grid1d(rows));
-  } else {
-    gpu.run(kernel("attention", "forward", headSize, hasBias), { ...arrays, y, measure }, all, threads(rows));
-  }
+  if (measure.size === 0) return { y, measure };
+  const { q, k, v, keep, bias, clock } = arrays;
+  const hasBias = bias !== null;
+  const few = hasFewQueries(gpu, sizes);
+  const lanes = few && gpu.isSoftware ? gpu.subgroupSize : 0;
+  const spec = kernel(few ? "attention_query" : "attention", "forward", headSize, hasBias, lanes);
+  const own = params.bias_batch !== 0;
+  runRows(gpu, spec, {
+    rows: batch,
+    split: { q, k, v, keep, y, measure, ...(own && { bias }) },
+    whole: own ? { clock } : { clock, bias },
+    params: (first, n) => whole(params, sizes, n, first),
+    count: null,
+    grid: (n) => (few ? grid1d(n * heads * queries) : threads(n * heads * queries)),
+  });
   return { y, measure };
 }
 
-/** Gradients of q, k, v and the bias; the weights are computed again from `measure`. */
+interface Measured {
+  readonly y: GpuArray;
+  readonly measure: GpuArray;
+}
+
+/** Gradients of q, k, v and the bias: entry by entry where an array lies in several chunks. */
 export function fusedGradients(
   gpu: Gpu,
   dy: GpuArray,
   arrays: AttentionArrays,
-  saved: { readonly y: GpuArray; readonly measure: GpuArray },
+  saved: Measured,
   sizes: AttentionSizes,
   params: AttentionParams,
+  needs: readonly boolean[],
+): (GpuArray | null)[] {
+  const { q, k, v, keep, bias } = arrays;
+  const own = params.bias_batch !== 0;
+  const split = { dy, q, k, v, keep, y: saved.y, measure: saved.measure, ...(own && { bias }) };
+  const most = mostEntries(gpu, k, sizes);
+  if (sizes.batch <= most && areInOneChunk(split))
+    return gradientsOf(gpu, dy, arrays, saved, whole(params, sizes, sizes.batch), sizes, needs);
+  const [dq, dk, dv] = [q, k, v].map((x, i) => (needs[i] ? gpu.like(x) : null));
+  const dbias = needs[4] && bias ? zeros(gpu, bias.shape) : null;
+  const written = { dq: dq ?? null, dk: dk ?? null, dv: dv ?? null, ...(own && { dbias }) };
+  const ranges = { rows: sizes.batch, arrays: { ...split, ...written }, most };
+  eachRange(gpu, "attention.backward", ranges, new Set(Object.keys(written)), (parts, first, n) => {
+    const part = { ...arrays, ...parts } as AttentionArrays & Measured & { readonly dy: GpuArray };
+    const some = { ...sizes, batch: n };
+    const gradients = gradientsOf(gpu, part.dy, part, part, whole(params, sizes, n, first), some, needs);
+    const targets = [parts.dq, parts.dk, parts.dv, null, own ? parts.dbias : dbias];
+    for (const [i, gradient] of gradients.entries()) {
+      const target = targets[i];
+      if (!gradient || !target) continue;
+      if (target === dbias) accumulate(gpu, dbias, gradient);
+      else copyInto(gpu, gradient, gpu.view(target, gradient.shape));
+    }
+  });
+  return [dq ?? null, dk ?? null, dv ?? null, null, dbias];
+}
+
+/** Entries of which one binding holds both dk and dv, and what is saved for each query. */
+function mostEntries(gpu: Gpu, k: GpuArray, { batch, heads, queries }: AttentionSizes): number {
+  const bytes = Math.max(2 * (k.bytes / batch) + 256, 16 * (heads * queries + 1));
+  const most = Math.floor(gpu.maxBindingBytes / bytes);
+  if (most > 0 || batch === 0) return Math.max(most, 1);
+  throw new GpuError(
+    `attention.backward: an entry of k ${showShape(k.shape)} takes ${bytes} bytes, and the largest binding here is ${gpu.maxBindingBytes} bytes`,
+  );
+}
+
+/** The same of arrays that can be bound; the weights are computed again from `measure`. */
+function gradientsOf(
+  gpu: Gpu,
+  dy: GpuArray,
+  arrays: AttentionArrays,
+  saved: Measured,
+  params: AttentionParams,
+  sizes: AttentionSizes,
   needs: readonly boolean[],
 ): (GpuArray | null)[] {
   const [needsQ, needsK, needsV, , needsBias] = needs;
@@ -90,7 +152,7 @@ export function fusedGradients(
   const rows = saved.measure.size / 2;
   // dv starts where a kernel can bind it.
   const start = Math.ceil(k.size / 64) * 64;
-  const all = { ...params, ...whole(sizes), dv_start: start / (headSize % 4 === 0 ? 4 : 1) };
+  const all = { ...params, dv_start: start / (headSize % 4 === 0 ? 4 : 1) };
   const spec = (entry: string) => kernel("attention", entry, headSize, bias !== null);
   const sums = gpu.empty([rows + 1, 4], "u32");
   const measured = { clock, dy, measure_saved: saved.measure, y_saved: saved.y };

@@ -134,6 +134,7 @@ export function paramsOf(
     keep_scale: 1 / (1 - p),
     ...drawParams(attrs.dropout?.draw ?? null),
     dv_start: 0,
+    first_drawn: 0,
   };
 }
 

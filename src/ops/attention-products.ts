@@ -195,7 +195,7 @@ function reused(gpu: Gpu, { keys }: AttentionSizes, size: BlockSize): (block: Bl
 }
 
 function limitOf(gpu: Gpu, weightBytes = MOST_WEIGHT_BYTES): number {
-  return Math.min(weightBytes, gpu.device.traits.maxBindingBytes);
+  return Math.min(weightBytes, gpu.maxBindingBytes);
 }
 
 function isWhole(size: BlockSize, { batch, heads, queries }: AttentionSizes): boolean {

@@ -8,8 +8,9 @@ import {
   sameShape,
 } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { stretched } from "./copy.ts";
 import { defineOp, type Op } from "./define-op.ts";
-import { groupsOfFour, threads } from "./kernels.ts";
+import { runFlat, runRows, threads } from "./ranges.ts";
 import { sumTo } from "./reduce.ts";
 import { scale } from "./unary.ts";
 import { commonType } from "./words.ts";
@@ -74,27 +75,35 @@ function isSuffix(part: Shape, whole: Shape): boolean {
 export function combine(gpu: Gpu, given: Kernels | Typed, a: GpuArray, b: GpuArray, shape: Shape): GpuArray {
   const y = gpu.empty(shape, a.dtype);
   const k = "f32" in given ? kernelsFor(given, a.dtype) : given;
-  const flat = { rank: 0, shape: [], strides_a: [], strides_b: [] };
-  const n = groupsOfFour(y.size);
   if (y.size === 0) return y;
   if (sameShape(a.shape, shape) && sameShape(b.shape, shape)) {
-    gpu.run(k.same, { a, b, y }, { ...flat, n, n_b: 0 }, threads(n));
-  } else if (sameShape(a.shape, shape) && isSuffix(b.shape, shape) && b.size % 4 === 0) {
-    gpu.run(k.suffix, { a, b, y }, { ...flat, n, n_b: b.size / 4 }, threads(n));
-  } else {
+    runFlat(gpu, k.same, { a, b, y }, { ...FLAT, n_b: 0 });
+  } else if (sameShape(a.shape, shape) && isSuffix(b.shape, shape) && b.size % 4 === 0 && b.isInOneChunk) {
+    const groups = b.size / 4;
+    runRows(gpu, k.suffix, {
+      rows: y.size / b.size,
+      split: { a, y },
+      whole: { b },
+      params: (_first, rows) => ({ ...FLAT, n: rows * groups, n_b: groups }),
+      count: null,
+      grid: (rows) => threads(rows * groups),
+    });
+  } else if (a.isInOneChunk && b.isInOneChunk && y.isInOneChunk) {
     const strides = {
       strides_a: broadcastStrides(a.shape, a.strides, shape),
       strides_b: broadcastStrides(b.shape, b.strides, shape),
     };
-    gpu.run(
-      k.general,
-      { a, b, y },
-      { n: y.size, n_b: 0, rank: shape.length, shape, ...strides },
-      threads(y.size),
-    );
+    const params = { n: y.size, n_b: 0, rank: shape.length, shape, ...strides };
+    gpu.run(k.general, { a, b, y }, params, threads(y.size));
+  } else {
+    // Strides do not reach across chunks: what is stretched is written out.
+    const arrays = { a: stretched(gpu, a, shape), b: stretched(gpu, b, shape), y };
+    runFlat(gpu, k.same, arrays, { ...FLAT, n_b: 0 });
   }
   return y;
 }
+
+const FLAT = { rank: 0, shape: [], strides_a: [], strides_b: [] };
 
 /** Halves are handed as f32; types without kernels were refused. */
 function kernelsFor(typed: Typed, dtype: DType): Kernels {

@@ -1,7 +1,8 @@
 import { type DType, type Gpu, type GpuArray, isFloating, isHalf } from "../array/index.ts";
 import type { KernelSpec } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { contiguous, threads } from "./kernels.ts";
+import { contiguous } from "./kernels.ts";
+import { runRows, threads } from "./ranges.ts";
 
 export interface CastAttrs {
   readonly to: DType;
@@ -42,25 +43,27 @@ export function castArray(gpu: Gpu, array: GpuArray, to: DType): GpuArray {
   const y = gpu.empty(array.shape, to);
   // i32 to u32 and bool to either keep their words.
   const value = VALUES[from as "f32" | "i32" | "u32"][to as "f32" | "i32" | "u32" | "bool"];
-  const n = array.size;
-  if (n > 0) gpu.run(kernel("convert", value), { x: contiguous(gpu, array), y }, { n }, threads(n));
+  const split = { x: contiguous(gpu, array), y };
+  runRows(gpu, kernel("convert", value), { rows: array.size, split, params: {}, count: "n", grid: threads });
   return y;
 }
 
 function widen(gpu: Gpu, array: GpuArray): GpuArray {
   const wide = gpu.empty(array.shape);
-  const n = array.size;
-  const words = threads(Math.ceil(n / 2));
-  if (n > 0) gpu.run(kernel("widen", array.dtype), { halves: contiguous(gpu, array), wide }, { n }, words);
+  runWords(gpu, kernel("widen", array.dtype), { halves: contiguous(gpu, array), wide });
   return wide;
 }
 
 function narrow(gpu: Gpu, array: GpuArray, to: DType): GpuArray {
   const rounded = gpu.empty(array.shape, to);
-  const n = array.size;
-  const words = threads(Math.ceil(n / 2));
-  if (n > 0) gpu.run(kernel("narrow", to), { wide_saved: contiguous(gpu, array), rounded }, { n }, words);
+  runWords(gpu, kernel("narrow", to), { wide_saved: contiguous(gpu, array), rounded });
   return rounded;
+}
+
+/** A thread for each word of the halves; ranges of several chunks begin at multiples of 64 elements. */
+function runWords(gpu: Gpu, spec: KernelSpec, split: Readonly<Record<string, GpuArray>>): void {
+  const rows = Object.values(split)[0]?.size ?? 0;
+  runRows(gpu, spec, { rows, split, params: {}, count: "n", grid: (n) => threads(Math.ceil(n / 2)) });
 }
 
 /**

@@ -7,8 +7,9 @@ import {
   sameShape,
 } from "../array/index.ts";
 import type { KernelSpec } from "../gpu/index.ts";
+import { stretched } from "./copy.ts";
 import { defineOp, type Op } from "./define-op.ts";
-import { threads } from "./kernels.ts";
+import { areInOneChunk, runRows, threads } from "./ranges.ts";
 import { commonType, KIND, kindOf, wordOf } from "./words.ts";
 
 /** `number`: the second operand where that is no array. It is rounded to the type of the first. */
@@ -35,17 +36,24 @@ function ask(
 ): GpuArray {
   const y = gpu.empty(shape, "bool");
   if (y.size === 0) return y;
-  const flat = sameShape(a.shape, shape) && (!b || sameShape(b.shape, shape));
-  const layout = flat
-    ? { rank: 0, shape: [], strides_a: [], strides_b: [] }
-    : {
-        rank: shape.length,
-        shape,
-        strides_a: broadcastStrides(a.shape, a.strides, shape),
-        strides_b: b ? broadcastStrides(b.shape, b.strides, shape) : [],
-      };
-  const params = { ...layout, n: y.size, kind, accepts, has_b: b ? 1 : 0, b_word: word };
-  gpu.run(kernel, { a, b, y }, params, threads(y.size));
+  const numbers = { kind, accepts, has_b: b ? 1 : 0, b_word: word };
+  if (sameShape(a.shape, shape) && (!b || sameShape(b.shape, shape))) {
+    const params = { ...numbers, rank: 0, shape: [], strides_a: [], strides_b: [] };
+    runRows(gpu, kernel, { rows: y.size, split: { a, b, y }, params, count: "n", grid: threads });
+  } else if (areInOneChunk({ a, b, y })) {
+    const strides_a = broadcastStrides(a.shape, a.strides, shape);
+    const strides_b = b ? broadcastStrides(b.shape, b.strides, shape) : [];
+    const params = { ...numbers, n: y.size, rank: shape.length, shape, strides_a, strides_b };
+    gpu.run(kernel, { a, b, y }, params, threads(y.size));
+  } else {
+    // Strides do not reach across chunks: what is stretched is written out.
+    return ask(
+      gpu,
+      { a: stretched(gpu, a, shape), b: b && stretched(gpu, b, shape), word, shape },
+      kind,
+      accepts,
+    );
+  }
   return y;
 }
 

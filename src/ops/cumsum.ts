@@ -2,7 +2,8 @@ import { type Gpu, type GpuArray, normaliseAxis } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { type Middle, middleOf } from "./axes.ts";
 import { defineOp } from "./define-op.ts";
-import { threads } from "./kernels.ts";
+import { labelOf, threads } from "./ranges.ts";
+import { eachSlab } from "./slabs.ts";
 
 export interface CumsumAttrs {
   readonly axis: number;
@@ -41,12 +42,17 @@ function runningSums(
   const parts = Math.ceil(rows / BLOCK);
   const totals = gpu.empty([outer, parts, inner], x.dtype);
   const flags = { exclusive: exclusive ? 1 : 0, reverse: reverse ? 1 : 0 };
-  const params = { outer, rows, inner, parts, block: BLOCK, ...flags };
-  gpu.run(scan, { x, y, totals }, params, threads(totals.size));
+  const params = { rows, parts, block: BLOCK, ...flags };
+  const sums = { outer, inner, arrays: { x, y, totals }, written: ["y", "totals"] };
+  eachSlab(gpu, labelOf(scan), sums, (part, n, m) => {
+    gpu.run(scan, part, { ...params, outer: n, inner: m }, threads(n * parts * m));
+  });
   if (parts === 1) return y;
   // Blocks are counted in the direction of the scan already.
   const before = runningSums(gpu, { x: totals, outer, rows: parts, inner }, { axis: 1, exclusive: true });
-  gpu.run(add, { before, y }, params, threads(totals.size));
+  eachSlab(gpu, labelOf(add), { outer, inner, arrays: { before, y }, written: ["y"] }, (part, n, m) => {
+    gpu.run(add, part, { ...params, outer: n, inner: m }, threads(n * parts * m));
+  });
   return y;
 }
 

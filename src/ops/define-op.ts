@@ -35,7 +35,7 @@ export interface Op<I extends Inputs, A, S extends Saved> {
   /** Takes strided views as they are. Other ops are handed contiguous copies. */
   readonly strided?: boolean;
   /** Element types of the inputs; f32 stands for all floating types. "any": bits are only moved. Default: f32 for all. */
-  readonly dtypes?: readonly DType[] | "any";
+  readonly dtypes?: readonly (DType | "any")[] | "any";
   /**
    * Which f16 and bf16 arrays the op reads as they are stored: inputs by number, saved arrays by name. It is handed
    * f32 copies of the others, and gradients always as f32. See halves.ts.
@@ -75,7 +75,7 @@ export function checkTypes(op: Pick<AnyOp, "name" | "dtypes">, inputs: Inputs): 
   if (dtypes === "any") return;
   inputs.forEach((x, i) => {
     const expected = dtypes[i] ?? "f32";
-    if (x && x.dtype !== expected && !(expected === "f32" && isFloating(x.dtype)))
+    if (x && expected !== "any" && x.dtype !== expected && !(expected === "f32" && isFloating(x.dtype)))
       throw new ShapeError(
         `${name}: input ${i} is ${x.dtype}, expected ${expected}; cast it with to("${expected}")`,
       );

@@ -2,7 +2,7 @@ import { type Gpu, type GpuArray, showShape } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { type Draw, drawParams, dropThreshold } from "./draw.ts";
-import { threads } from "./kernels.ts";
+import { runRows, threads } from "./ranges.ts";
 
 const kernel: KernelSpec = { shader: "dropout", entry: "forward" };
 
@@ -21,9 +21,18 @@ function apply(gpu: Gpu, x: GpuArray, clock: GpuArray, { p, draw }: DropoutAttrs
   const y = gpu.like(x);
   if (x.size === 0) return y;
   const columns = x.size / (x.shape[0] as number);
-  const perRow = Math.ceil(columns / 4);
-  const params = { n: x.size, columns, threshold: dropThreshold(p), scale: 1 / (1 - p), ...drawParams(draw) };
-  gpu.run(kernel, { x, clock, y }, params, threads((x.shape[0] as number) * perRow));
+  // Numbers are drawn in groups of four that begin anew with each example.
+  const group = (element: number): number =>
+    Math.floor(element / columns) * Math.ceil(columns / 4) + Math.floor((element % columns) / 4);
+  const params = { columns, threshold: dropThreshold(p), scale: 1 / (1 - p), ...drawParams(draw) };
+  runRows(gpu, kernel, {
+    rows: x.size,
+    split: { x, y },
+    whole: { clock },
+    params: (first) => ({ first, ...params }),
+    count: "n",
+    grid: (n, first) => threads(group(first + n - 1) - group(first) + 1),
+  });
   return y;
 }
 

@@ -1,11 +1,11 @@
-import { type GpuArray, type Shape, showShape } from "../array/index.ts";
-import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { type Gpu, type GpuArray, type Shape, showShape } from "../array/index.ts";
+import { ShapeError } from "../gpu/index.ts";
+import { addRows } from "./add-rows.ts";
 import { defineOp } from "./define-op.ts";
-import { columnKernel, fill, threads } from "./kernels.ts";
+import { columnKernel, fill } from "./kernels.ts";
+import { eachRange, labelOf, runRows, threads } from "./ranges.ts";
 
 const forwardKernel = columnKernel("embedding", "forward");
-const backwardKernel = columnKernel("embedding", "backward_table");
-const chainKernel: KernelSpec = { shader: "embedding", entry: "chain" };
 
 export interface EmbeddingAttrs {
   /** The row of this id gets no gradient from the look-up. */
@@ -20,8 +20,8 @@ interface EmbeddingSaved {
 
 /**
  * Rows of a table: y[i] = table[ids[i]]. table [V, C], ids [...] i32 -> [..., C].
- * Ids outside 0..V-1 must be refused on the host: the GPU reads the nearest row without a word.
- * The gradient adds rows with equal ids in a fixed order.
+ * Ids outside 0..V-1 must be refused on the host: the GPU reads the last row without a word.
+ * The gradient adds rows with equal ids in their order; those of ids out of range are left out.
  */
 export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], EmbeddingAttrs, EmbeddingSaved>({
   name: "embedding",
@@ -33,21 +33,33 @@ export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], Emb
   },
   forward(gpu, [table, ids], _attrs, _needs, shape) {
     const y = gpu.empty(shape);
-    const { kernel, columns } = forwardKernel(table.shape[1] as number);
-    const n = ids.size;
-    if (n > 0) gpu.run(kernel, { ids, table, y }, { n, columns, padding: -1 }, threads(n * columns));
+    lookUp(gpu, table, ids, y);
     return { output: y, saved: { ids, table: table.shape } };
   },
   backward(gpu, dy, { ids, table }, { paddingIndex = -1 }, [needsTable]) {
     if (!needsTable) return [null, null];
     const dtable = gpu.emptyFor(0, table);
     fill(gpu, dtable);
-    const n = ids.size;
-    const { kernel, columns } = backwardKernel(table[1] as number);
-    const next = gpu.empty([n], "u32");
-    const params = { n, columns, padding: paddingIndex };
-    gpu.run(chainKernel, { ids, next }, params, threads(n));
-    gpu.run(kernel, { ids, next_saved: next, dy, dtable }, params, threads(n * columns));
+    addRows(gpu, dy, { indices: ids, bound: table[0] as number, skip: paddingIndex }, dtable);
     return [dtable, null];
   },
 });
+
+/** y[i] = table[ids[i]]: table [V, C], ids [n] i32 -> y [n, C]. */
+function lookUp(gpu: Gpu, table: GpuArray, ids: GpuArray, y: GpuArray): void {
+  const all = table.shape[0] as number;
+  const { kernel, columns } = forwardKernel(table.shape[1] as number);
+  const ranges = { rows: all, arrays: { table } };
+  eachRange(gpu, labelOf(kernel), ranges, NOTHING, (parts, first, rows) => {
+    runRows(gpu, kernel, {
+      rows: ids.size,
+      split: { ids, y },
+      whole: parts,
+      params: { columns, first, rows, all },
+      count: "n",
+      grid: (n) => threads(n * columns),
+    });
+  });
+}
+
+const NOTHING: ReadonlySet<string> = new Set();

@@ -3,8 +3,9 @@ import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { type AxesAttrs, axesOf, type Middle, middleOf, partsOf, reducedShape } from "./axes.ts";
 import { combine, kernels, multiply } from "./binary.ts";
 import { defineOp, type Op } from "./define-op.ts";
-import { threads } from "./kernels.ts";
+import { labelOf, threads } from "./ranges.ts";
 import { sumAxes } from "./reduce.ts";
+import { eachSlab, shortened } from "./slabs.ts";
 import { kindOf } from "./words.ts";
 
 interface ExtremeSaved {
@@ -41,13 +42,17 @@ function refuseEmpty(op: string, x: Shape, axes: readonly number[]): void {
 }
 
 /** Kernels that compare bits, [outer, rows, inner] -> [outer, inner]. */
-function extremeValues(gpu: Gpu, { x, outer, rows, inner }: Middle, flip: number): GpuArray {
+function extremeValues(gpu: Gpu, middle: Middle, flip: number): GpuArray {
+  const { x, outer, rows, inner } = shortened(gpu, middle, (piece) => extremeValues(gpu, piece, flip));
   let from = x;
   let left = rows;
   for (const parts of partsOf(rows)) {
     const y = gpu.empty([outer, parts, inner], x.dtype);
-    const params = { ...NOTHING, kind: kindOf(x), flip, outer, rows: left, inner, parts };
-    if (y.size > 0) gpu.run(valueKernel, { x: from, y }, params, threads(y.size));
+    const params = { ...NOTHING, kind: kindOf(x), flip, rows: left, parts };
+    const slabs = { outer, inner, arrays: { x: from, y }, written: ["y"] };
+    eachSlab(gpu, labelOf(valueKernel), slabs, (part, n, m) => {
+      gpu.run(valueKernel, part, { ...params, outer: n, inner: m }, threads(n * parts * m));
+    });
     from = y;
     left = parts;
   }
@@ -63,12 +68,14 @@ export function bestOfParts(
   candidates: GpuArray | null = null,
 ): GpuArray {
   const chosen = gpu.empty([outer, parts, inner], "i32");
-  const params = { ...NOTHING, ...order, kind: kindOf(x), outer, inner, parts, length: rows };
+  const params = { ...NOTHING, ...order, kind: kindOf(x), parts, length: rows };
   const among = candidates
     ? { rows: candidates.size / (outer * inner), has_candidates: 1 }
     : { rows, has_candidates: 0 };
-  if (chosen.size > 0)
-    gpu.run(indexKernel, { x, candidates, chosen }, { ...params, ...among }, threads(chosen.size));
+  const slabs = { outer, inner, arrays: { x, candidates, chosen }, written: ["chosen"] };
+  eachSlab(gpu, labelOf(indexKernel), slabs, (part, n, m) => {
+    gpu.run(indexKernel, part, { ...params, ...among, outer: n, inner: m }, threads(n * parts * m));
+  });
   return chosen;
 }
 

@@ -1,59 +1,11 @@
 import type { Gpu, GpuArray } from "../array/index.ts";
 import { grid1d, type KernelSpec } from "../gpu/index.ts";
-import { type Activation, activationCode } from "./activation.ts";
+import { activate, activationCode } from "./activation.ts";
+import { contract } from "./contraction.ts";
+import { type Product, type Strides, stridesOf } from "./product.ts";
+import { contractionOf, productOf } from "./product-pieces.ts";
 
-/** Where the matrices of one operand lie, in floats. */
-export interface Layout {
-  /** The first element of the first matrix. Default 0. */
-  readonly start?: number;
-  /** From one stored row to the next. Default: rows without gaps. */
-  readonly row?: number;
-  /** From one block of the batch to the next; 0: all share one. Default 0, for c the size of a matrix. */
-  readonly stride?: number;
-  /** From one matrix of a block to the next; see `Product.inner`. Default 0. */
-  readonly inner?: number;
-  /** From one term of a sum of products to the next; see `Product.sums`. Default 0. */
-  readonly sum?: number;
-}
-
-/** c[i] = f(scale op(a[i]) op(b[i]) + bias); see shaders/lib/gemm.wgsl. */
-export interface Product {
-  readonly a: GpuArray;
-  readonly b: GpuArray;
-  readonly c: GpuArray;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-  /** a is stored [K, M]. */
-  readonly transposeA?: boolean;
-  /** b is stored [N, K]. */
-  readonly transposeB?: boolean;
-  readonly bias?: GpuArray | null;
-  readonly scale?: number;
-  /** f. Default: none. */
-  readonly activation?: Activation | undefined;
-  /** Laid out as c: takes what the activation is applied to. */
-  readonly z?: GpuArray | null;
-  /** c += instead of c =. */
-  readonly accumulate?: boolean;
-  /** Number of products. Default 1. */
-  readonly batch?: number;
-  /** Products of one block: product i is number i mod inner of block i div inner. Default 1. */
-  readonly inner?: number;
-  /** So many neighbours of a block have one b: grouped heads. Default 1. */
-  readonly share?: number;
-  /** Each result is the sum of so many products. Default 1. Only where a is transposed and b is not. */
-  readonly sums?: number;
-  readonly layoutA?: Layout;
-  readonly layoutB?: Layout;
-  readonly layoutC?: Layout;
-  /**
-   * i32 expert indices. `pick`: b[i] (and bias) is expert route[i]. `collect`: c[i] sums over groups routed to i,
-   * whose a and b are `stride` apart.
-   */
-  readonly route?: GpuArray;
-  readonly routing?: "pick" | "collect";
-}
+export type { Layout, Product } from "./product.ts";
 
 type Entry = "nn" | "nt" | "tn";
 /** What is done with a result: the library of shaders/lib that stores it. */
@@ -65,11 +17,10 @@ interface Fours {
 }
 const NO_FOURS: Fours = { loads: false, stores: false };
 
-/** What one kernel is made of; see `kernelOf`. */
+/** What one kernel is made of but for its store; see `kernelOf`. */
 interface Variant {
   readonly shader: string;
   readonly entry: string;
-  readonly store: Store;
   /** Lanes of its subgroups; 0: of no matter. */
   readonly lanes?: number;
   /** Loads, and stores, four floats at a time. */
@@ -78,7 +29,7 @@ interface Variant {
 
 const kernels = new Map<string, KernelSpec>();
 
-function kernelOf({ shader, entry, store, lanes = 0, fours = NO_FOURS }: Variant): KernelSpec {
+function kernelOf({ shader, entry, lanes = 0, fours = NO_FOURS }: Variant, store: Store): KernelSpec {
   const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores}`;
   let kernel = kernels.get(key);
   if (!kernel) {
@@ -96,53 +47,6 @@ function kernelOf({ shader, entry, store, lanes = 0, fours = NO_FOURS }: Variant
     kernels.set(key, kernel);
   }
   return kernel;
-}
-
-interface Strides {
-  readonly a_row: number;
-  readonly a_column: number;
-  readonly b_row: number;
-  readonly b_column: number;
-  readonly c_row: number;
-  readonly start_a: number;
-  readonly start_b: number;
-  readonly start_c: number;
-  readonly stride_a: number;
-  readonly stride_b: number;
-  readonly stride_c: number;
-  readonly inner_a: number;
-  readonly inner_b: number;
-  readonly inner_c: number;
-  readonly sum_a: number;
-  readonly sum_b: number;
-}
-
-function stridesOf(p: Product): Strides {
-  const { M, N, K, layoutA = {}, layoutB = {}, layoutC = {} } = p;
-  const rowA = layoutA.row ?? (p.transposeA ? M : K);
-  const rowB = layoutB.row ?? (p.transposeB ? K : N);
-  // The groups that an expert collects are terms of its sum.
-  const collects = p.routing === "collect";
-  const { stride: strideA = 0, sum: sumA = 0 } = layoutA;
-  const { stride: strideB = 0, sum: sumB = 0 } = layoutB;
-  return {
-    a_row: p.transposeA ? 1 : rowA,
-    a_column: p.transposeA ? rowA : 1,
-    b_row: p.transposeB ? 1 : rowB,
-    b_column: p.transposeB ? rowB : 1,
-    c_row: layoutC.row ?? N,
-    start_a: layoutA.start ?? 0,
-    start_b: layoutB.start ?? 0,
-    start_c: layoutC.start ?? 0,
-    stride_a: collects ? 0 : strideA,
-    stride_b: collects ? 0 : strideB,
-    stride_c: layoutC.stride ?? M * N,
-    inner_a: layoutA.inner ?? 0,
-    inner_b: layoutB.inner ?? 0,
-    inner_c: layoutC.inner ?? 0,
-    sum_a: collects ? strideA : sumA,
-    sum_b: collects ? strideB : sumB,
-  };
 }
 
 /** The barrier-free kernel of these operands, or null where only the plain one is left. */
@@ -173,7 +77,7 @@ function subgroupRows(entry: Entry, lanes: number): number {
 }
 
 interface Choice {
-  readonly kernel: KernelSpec;
+  readonly variant: Variant;
   /** Whether the kernel's results are c4, in groups of four, or c. */
   readonly storesFour: boolean;
   readonly rows: number;
@@ -182,34 +86,25 @@ interface Choice {
 
 /** Chosen by adapter class, what is transposed, whether there is one row, and whether sizes are multiples of four. */
 function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
-  const store = storeOf(p);
   const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
   const entry = subgroupEntry(p, lanes);
   const fours = foursOf(p, strides);
   const isSum = (p.sums ?? 1) > 1 || p.routing === "collect";
   if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
-    const kernel = kernelOf({ shader: "matmul_vector", entry: "nt", store, lanes, fours });
-    return { kernel, storesFour: fours.stores, rows: 1, columns: 4 };
-  }
-  if (!gpu.isSoftware) {
     return {
-      kernel: kernelOf({ shader: "matmul", entry: "tiled", store }),
-      storesFour: false,
-      rows: 64,
-      columns: 64,
+      variant: { shader: "matmul_vector", entry: "nt", lanes, fours },
+      storesFour: fours.stores,
+      rows: 1,
+      columns: 4,
     };
   }
-  if (!entry || (isSum && entry !== "tn")) {
-    return {
-      kernel: kernelOf({ shader: "matmul", entry: "plain", store }),
-      storesFour: false,
-      rows: 32,
-      columns: 32,
-    };
-  }
+  if (!gpu.isSoftware)
+    return { variant: { shader: "matmul", entry: "tiled" }, storesFour: false, rows: 64, columns: 64 };
+  if (!entry || (isSum && entry !== "tn"))
+    return { variant: { shader: "matmul", entry: "plain" }, storesFour: false, rows: 32, columns: 32 };
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
-  const kernel = kernelOf({ shader, entry, store, lanes, fours });
-  return { kernel, storesFour: fours.stores, rows: subgroupRows(entry, lanes), columns: 4 * lanes };
+  const variant = { shader, entry, lanes, fours };
+  return { variant, storesFour: fours.stores, rows: subgroupRows(entry, lanes), columns: 4 * lanes };
 }
 
 function storeOf({ activation, accumulate }: Product): Store {
@@ -220,12 +115,43 @@ function storeOf({ activation, accumulate }: Product): Store {
 /** Products of one dispatch: the largest grid in z. */
 const MOST_PRODUCTS = 65_535;
 
-/** Records matrix products: one dispatch, or more for a batch beyond 65,535. */
+/**
+ * Records matrix products: one dispatch, or more for a batch beyond 65,535, and for arrays of several chunks, whose
+ * products are recorded in pieces.
+ */
 export function gemm(gpu: Gpu, p: Product): void {
-  const { M, N, K, batch = 1 } = p;
+  const { M, N, batch = 1 } = p;
   if (M === 0 || N === 0 || batch === 0) return;
   const strides = stridesOf(p);
-  const { kernel, storesFour, rows, columns } = choose(gpu, p, strides);
+  if (isBound(p.a) && isBound(p.b) && isBound(p.c) && isBound(p.bias) && isBound(p.route)) {
+    recordProduct(gpu, p, strides, choose(gpu, p, strides));
+  } else if (p.activation) {
+    // Pieces may be terms of a sum: the activation comes after the last one.
+    const z = p.z ?? gpu.like(p.c);
+    gemm(gpu, { ...p, c: z, z: null, activation: undefined });
+    activate(gpu, z, p.activation, p.c);
+  } else {
+    // Pieces take the kernel of the whole: it decides the order of the sums.
+    const choice = choose(gpu, p, strides);
+    contract(gpu, contractionOf(p, strides), (piece) => {
+      const part = productOf(p, piece);
+      recordProduct(gpu, part, stridesOf(part), choice);
+    });
+  }
+}
+
+function isBound(array: GpuArray | null | undefined): boolean {
+  return array?.isInOneChunk !== false;
+}
+
+/** Records products whose arrays can be bound. */
+function recordProduct(
+  gpu: Gpu,
+  p: Product,
+  strides: Strides,
+  { variant, storesFour, rows, columns }: Choice,
+): void {
+  const { M, N, K, batch = 1 } = p;
   const arrays: Record<string, GpuArray | null> = {
     a: p.a,
     b: p.b,
@@ -240,7 +166,7 @@ export function gemm(gpu: Gpu, p: Product): void {
     N,
     K,
     ...strides,
-    stride_bias: p.routing === "pick" ? N : 0,
+    stride_bias: p.routing === "pick" ? (p.biasStride ?? N) : 0,
     inner: p.inner ?? 1,
     share: p.share ?? 1,
     sums: p.routing === "collect" ? (p.route?.size ?? 0) : (p.sums ?? 1),
@@ -253,6 +179,7 @@ export function gemm(gpu: Gpu, p: Product): void {
   };
   // Each group of rows is in the sum of one expert.
   const terms = p.routing === "collect" ? params.sums : batch * params.sums;
+  const kernel = kernelOf(variant, storeOf(p));
   const [x, y] = grid1d(Math.ceil(N / columns) * Math.ceil(M / rows));
   for (let first = 0; first < batch; first += MOST_PRODUCTS) {
     const count = Math.min(MOST_PRODUCTS, batch - first);

@@ -19,7 +19,13 @@ export {
   lt,
   ne,
 } from "./compare.ts";
-export { type CrossEntropyAttrs, crossEntropy } from "./cross-entropy.ts";
+export {
+  type CrossEntropyAttrs,
+  crossEntropy,
+  type NllAttrs,
+  nllLoss,
+  type Reduction,
+} from "./cross-entropy.ts";
 export { type CumsumAttrs, cumsum } from "./cumsum.ts";
 export {
   type AnyOp,
@@ -35,6 +41,8 @@ export type { Draw } from "./draw.ts";
 export { type DropoutAttrs, dropout } from "./dropout.ts";
 export { type EmbeddingAttrs, embedding } from "./embedding.ts";
 export { type ArgAttrs, type ArgOp, argmax, argmin, type ExtremeOp, max, min } from "./extreme.ts";
+export { type FlipAttrs, flip } from "./flip.ts";
+export { type AxisAttrs, gather, indexSelect, scatterAdd } from "./gather.ts";
 export { resultType, runBackward, runForward } from "./halves.ts";
 export { accumulate, contiguous, copyInto, copyOf, fill, rowKernel, threads, zeros } from "./kernels.ts";
 export { layerNorm } from "./layer-norm.ts";
@@ -42,8 +50,13 @@ export { type LinearAttrs, linear } from "./linear.ts";
 export { logSumExp } from "./log-sum-exp.ts";
 export { type MatmulAttrs, matmul } from "./matmul.ts";
 export { maximum, minimum } from "./maximum.ts";
+export { type OneHotAttrs, oneHot } from "./one-hot.ts";
+export { type PadAttrs, pad } from "./pad.ts";
 export { pow } from "./pow.ts";
+export { runFlat, runRows } from "./ranges.ts";
 export { sum } from "./reduce.ts";
+export { rmsNorm } from "./rms-norm.ts";
+export { type RotaryAttrs, rotaryEmbedding } from "./rotary.ts";
 export { type DrawnMark, markDrawn } from "./routing.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { argsort, type SortAttrs } from "./sort.ts";
@@ -89,4 +102,4 @@ export {
 } from "./unary.ts";
 export { concat, expand, permute, reshape, type SliceAttrs, slice } from "./views.ts";
 export { type WhereAttrs, where } from "./where.ts";
-export { scalar } from "./words.ts";
+export { scalar, wordOf } from "./words.ts";

@@ -1,7 +1,8 @@
 import { expectShape, type Gpu, type GpuArray, lastOf, rowsOf, showShape } from "../array/index.ts";
-import { grid1d, ShapeError } from "../gpu/index.ts";
+import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { columnKernel, rowKernel, threads } from "./kernels.ts";
+import { columnKernel, rowKernel } from "./kernels.ts";
+import { runRows, threads } from "./ranges.ts";
 import { sumMiddle } from "./reduce.ts";
 
 const forwardKernel = rowKernel("layer_norm", "forward");
@@ -42,8 +43,8 @@ export const layerNorm = defineOp<
     const mean = gpu.empty([rows]);
     const rstd = gpu.empty([rows]);
     const { kernel, columns: groups } = forwardKernel(gpu, columns);
-    const params = { rows, columns: groups, eps, block: 0, parts: 0 };
-    if (rows > 0) gpu.run(kernel, { x, weight, bias, y, mean, rstd }, params, grid1d(rows));
+    const params = { columns: groups, eps, block: 0, parts: 0 };
+    runRows(gpu, kernel, { rows, split: { x, y, mean, rstd }, whole: { weight, bias }, params });
     const own = needsX || needsWeight ? { x, mean, rstd } : { x: null, mean: null, rstd: null };
     return { output: y, saved: { ...own, weight: needsX ? weight : null, eps } };
   },
@@ -70,8 +71,12 @@ function gradientOfX(gpu: Gpu, dy: GpuArray, weight: GpuArray, { x, mean, rstd, 
   const dx = gpu.like(x);
   const { rows, columns } = rowsOf(x.shape);
   const { kernel, columns: groups } = backwardXKernel(gpu, columns);
-  const arrays = { x, weight, dy, mean_saved: mean, rstd_saved: rstd, dx };
-  gpu.run(kernel, arrays, { rows, columns: groups, eps, block: 0, parts: 0 }, grid1d(rows));
+  runRows(gpu, kernel, {
+    rows,
+    split: { x, dy, mean_saved: mean, rstd_saved: rstd, dx },
+    whole: { weight },
+    params: { columns: groups, eps, block: 0, parts: 0 },
+  });
   return dx;
 }
 
@@ -87,8 +92,20 @@ function gradientOfWeight(
   const parts = Math.ceil(rows / BLOCK);
   const parted = { dweight: gpu.empty([parts, columns]), dbias: gpu.empty([parts, columns]) };
   const { kernel, columns: groups } = backwardWeightKernel(columns);
-  const params = { rows, columns: groups, eps, block: BLOCK, parts };
-  gpu.run(kernel, { x, dy, mean_saved: mean, rstd_saved: rstd, ...parted }, params, threads(parts * groups));
+  const length = BLOCK * columns;
+  runRows(gpu, kernel, {
+    rows: parts,
+    split: { x, dy, mean_saved: mean, rstd_saved: rstd, ...parted },
+    lengths: { x: length, dy: length, mean_saved: BLOCK, rstd_saved: BLOCK },
+    params: (first, n) => ({
+      rows: Math.min(n * BLOCK, rows - first * BLOCK),
+      columns: groups,
+      eps,
+      block: BLOCK,
+    }),
+    count: "parts",
+    grid: (n) => threads(n * groups),
+  });
   sumMiddle(gpu, parted.dweight, 1, parts, columns, { into: dweight });
   if (dbias) sumMiddle(gpu, parted.dbias, 1, parts, columns, { into: dbias });
 }

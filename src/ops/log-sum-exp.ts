@@ -2,7 +2,9 @@ import type { Gpu, GpuArray } from "../array/index.ts";
 import type { KernelSpec } from "../gpu/index.ts";
 import { type AxesAttrs, axesOf, type Middle, middleOf, movedBack, partsOf, reducedShape } from "./axes.ts";
 import { defineOp } from "./define-op.ts";
-import { fill, threads } from "./kernels.ts";
+import { fill } from "./kernels.ts";
+import { labelOf, threads } from "./ranges.ts";
+import { eachSlab, shortened } from "./slabs.ts";
 
 const partsKernel: KernelSpec = { shader: "log_sum_exp", entry: "parts" };
 const joinKernel: KernelSpec = { shader: "log_sum_exp", entry: "join" };
@@ -10,7 +12,8 @@ const backwardKernel: KernelSpec = { shader: "log_sum_exp", entry: "backward" };
 
 const NEGATIVE_INFINITY_BITS = 0xff800000;
 
-function reduced(gpu: Gpu, { x, outer, rows, inner }: Middle): GpuArray {
+function reduced(gpu: Gpu, middle: Middle): GpuArray {
+  const { x, outer, rows, inner } = shortened(gpu, middle, (piece) => reduced(gpu, piece));
   let pair: { readonly m: GpuArray; readonly s: GpuArray } | null = null;
   let left = rows;
   for (const parts of partsOf(rows)) {
@@ -18,10 +21,13 @@ function reduced(gpu: Gpu, { x, outer, rows, inner }: Middle): GpuArray {
       m: gpu.empty([outer, parts, inner]),
       s: gpu.empty([outer, parts, inner]),
     };
-    const params = { outer, rows: left, inner, parts };
-    const grid = threads(next.m.size);
-    if (pair) gpu.run(joinKernel, { part_m: pair.m, part_s: pair.s, ...next }, params, grid);
-    else gpu.run(partsKernel, { x, ...next }, params, grid);
+    const from = pair ? { part_m: pair.m, part_s: pair.s } : { x };
+    const kernel = pair ? joinKernel : partsKernel;
+    const params = { rows: left, parts };
+    const slabs = { outer, inner, arrays: { ...from, ...next }, written: ["m", "s"] };
+    eachSlab(gpu, labelOf(kernel), slabs, (part, n, width) => {
+      gpu.run(kernel, part, { ...params, outer: n, inner: width }, threads(n * parts * width));
+    });
     pair = next;
     left = parts;
   }
@@ -56,8 +62,11 @@ export const logSumExp = defineOp<readonly [GpuArray], AxesAttrs, LogSumExpSaved
     const middle = middleOf(gpu, x, list);
     const dx = gpu.empty(middle.x.shape);
     const { outer, rows, inner } = middle;
-    const params = { outer, rows, inner, parts: 0 };
-    if (x.size > 0) gpu.run(backwardKernel, { x: middle.x, y_saved: y, dy, dx }, params, threads(x.size));
+    const slabs = { outer, inner, arrays: { x: middle.x, y_saved: y, dy, dx }, written: ["dx"] };
+    eachSlab(gpu, labelOf(backwardKernel), slabs, (part, n, width) => {
+      const params = { outer: n, rows, inner: width, parts: 0 };
+      gpu.run(backwardKernel, part, params, threads(n * rows * width));
+    });
     return [middle.x === x ? dx : movedBack(gpu, dx, x.shape, list)];
   },
 });

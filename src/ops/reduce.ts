@@ -1,9 +1,10 @@
 import { type Gpu, type GpuArray, type Shape, sameShape } from "../array/index.ts";
-import type { KernelSpec } from "../gpu/index.ts";
-import { grid1d } from "../gpu/index.ts";
+import { grid1d, type KernelSpec } from "../gpu/index.ts";
 import { type AxesAttrs, axesOf, middleOf, reducedShape, stretchedOver } from "./axes.ts";
 import { defineOp } from "./define-op.ts";
-import { contiguous, rowKernel, threads } from "./kernels.ts";
+import { contiguous, rowKernel } from "./kernels.ts";
+import { labelOf, runRows, threads } from "./ranges.ts";
+import { eachSlab } from "./slabs.ts";
 
 const rowsKernel = rowKernel("reduce", "rows");
 const columnsOfFour: KernelSpec = { shader: "reduce", entry: "columns" };
@@ -16,11 +17,40 @@ const LONG = 16_384;
 
 /** Σ over the last dimension: x [rows, C] -> [rows]. Long rows are cut into parts, which a second call adds up. */
 export function sumRows(gpu: Gpu, x: GpuArray, rows: number, columns: number): GpuArray {
-  const parts = Math.max(1, Math.ceil(columns / LONG));
+  const most = gpu.maxBindingBytes / x.itemBytes;
+  const long = Math.min(LONG, most);
+  const parts = Math.max(1, Math.ceil(columns / long));
   const y = gpu.empty([rows, parts]);
-  const { kernel, columns: groups, width } = rowsKernel(gpu, columns);
-  const params = { rows: rows * parts, columns: groups, outer: 0, inner: 0, block: LONG / width, parts };
-  if (rows > 0) gpu.run(kernel, { x, y }, params, grid1d(rows * parts));
+  const { kernel, width } = rowsKernel(gpu, columns);
+  const params = { outer: 0, inner: 0, block: long / width };
+  if (columns <= most) {
+    runRows(gpu, kernel, {
+      rows,
+      split: { x, y },
+      params: (_first, n) => ({ ...params, rows: n * parts, columns: columns / width, parts }),
+      count: null,
+      grid: (n) => grid1d(n * parts),
+    });
+  } else {
+    for (let row = 0; row < rows; row++) {
+      // The parts of one row, of which the last one may be shorter.
+      runRows(gpu, kernel, {
+        rows: parts,
+        split: {
+          x: gpu.view(x, [columns], x.offset + row * columns),
+          y: gpu.view(y, [parts], row * parts),
+        },
+        lengths: { x: long },
+        params: (first, n) => ({
+          ...params,
+          rows: n,
+          columns: Math.min(n * long, columns - first * long) / width,
+          parts: n,
+        }),
+        count: null,
+      });
+    }
+  }
   return parts === 1 ? y : sumRows(gpu, y, rows, parts);
 }
 
@@ -42,19 +72,61 @@ export function sumMiddle(
   for (;;) {
     const parts = Math.max(1, Math.ceil(left / block));
     const partial = (parts === 1 && into) || gpu.empty([outer, parts, inner]);
-    const width = inner % 4 === 0 ? 4 : 1;
-    const groups = inner / width;
-    gpu.run(
-      width === 4 ? columnsOfFour : columnsOfOne,
-      { x: from, partial },
-      { rows: left, columns: 0, outer, inner: groups, block, parts },
-      threads(outer * parts * groups),
-    );
+    sumBlocks(gpu, from, partial, { outer, rows: left, parts, inner, block });
     if (parts === 1) return partial;
     from = partial;
     left = parts;
     block = BLOCK;
   }
+}
+
+interface Blocks {
+  readonly outer: number;
+  readonly rows: number;
+  readonly parts: number;
+  readonly inner: number;
+  readonly block: number;
+}
+
+/** partial [outer, parts, inner] from x [outer, rows, inner]: each part adds up `block` rows. */
+function sumBlocks(gpu: Gpu, x: GpuArray, partial: GpuArray, sizes: Blocks): void {
+  const { outer, rows, parts, inner, block } = sizes;
+  const most = gpu.maxBindingBytes / x.itemBytes;
+  const { kernel, groups } = columnsKernel(inner);
+  const params = { columns: 0, inner: groups, block };
+  if (rows * inner <= most || block * inner > most) {
+    eachSlab(
+      gpu,
+      labelOf(kernel),
+      { outer, inner, arrays: { x, partial }, written: ["partial"] },
+      (part, n, m) => {
+        const own = columnsKernel(m);
+        const all = { ...params, inner: own.groups, outer: n, rows, parts };
+        gpu.run(own.kernel, part, all, threads(n * parts * own.groups));
+      },
+    );
+    return;
+  }
+  for (let o = 0; o < outer; o++) {
+    // The blocks of one slab, of which the last one may be shorter.
+    runRows(gpu, kernel, {
+      rows: parts,
+      split: {
+        x: gpu.view(x, [rows, inner], x.offset + o * rows * inner),
+        partial: gpu.view(partial, [parts, inner], partial.offset + o * parts * inner),
+      },
+      lengths: { x: block * inner },
+      params: (first, n) => ({ ...params, outer: 1, rows: Math.min(n * block, rows - first * block) }),
+      count: "parts",
+      grid: (n) => threads(n * groups),
+    });
+  }
+}
+
+function columnsKernel(inner: number): { readonly kernel: KernelSpec; readonly groups: number } {
+  return inner % 4 === 0
+    ? { kernel: columnsOfFour, groups: inner / 4 }
+    : { kernel: columnsOfOne, groups: inner };
 }
 
 /** Σ over `axes` (as axesOf gives them), as `shape`. */

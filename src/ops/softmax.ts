@@ -1,7 +1,8 @@
 import { type GpuArray, rowsOf, showShape } from "../array/index.ts";
-import { grid1d, ShapeError } from "../gpu/index.ts";
+import { ShapeError } from "../gpu/index.ts";
 import { defineOp, type Op } from "./define-op.ts";
 import { rowKernel } from "./kernels.ts";
+import { runRows } from "./ranges.ts";
 
 type SoftmaxOp = Op<readonly [GpuArray], object, { readonly y: GpuArray }>;
 
@@ -19,14 +20,14 @@ function softmaxOp(name: string, forwardEntry: string, backwardEntry: string): S
       const y = gpu.like(x);
       const { rows, columns } = rowsOf(x.shape);
       const { kernel, columns: groups } = forward(gpu, columns);
-      if (rows > 0) gpu.run(kernel, { x, y }, { rows, columns: groups }, grid1d(rows));
+      runRows(gpu, kernel, { rows, split: { x, y }, params: { columns: groups } });
       return { output: y, saved: { y } };
     },
     backward(gpu, dy, { y }) {
       const dx = gpu.like(dy);
       const { rows, columns } = rowsOf(dy.shape);
       const { kernel, columns: groups } = backward(gpu, columns);
-      if (rows > 0) gpu.run(kernel, { y_saved: y, dy, dx }, { rows, columns: groups }, grid1d(rows));
+      runRows(gpu, kernel, { rows, split: { y_saved: y, dy, dx }, params: { columns: groups } });
       return [dx];
     },
   });

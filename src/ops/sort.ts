@@ -1,7 +1,7 @@
 import { type Gpu, type GpuArray, rowsOf, showShape } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { threads } from "./kernels.ts";
+import { runRows, threads } from "./ranges.ts";
 import { kindOf } from "./words.ts";
 
 export interface SortAttrs {
@@ -26,12 +26,23 @@ export function orderOf(gpu: Gpu, x: GpuArray, descending: boolean): GpuArray {
   const empty = (): Runs => ({ keys: gpu.empty(x.shape, "i32"), places: gpu.empty(x.shape, "i32") });
   let from = empty();
   if (x.size === 0) return from.places;
-  const params = { rows, n, kind: kindOf(x), flip: descending ? 1 : 0 };
+  const params = { n, kind: kindOf(x), flip: descending ? 1 : 0 };
   const into = ({ keys, places }: Runs) => ({ sorted_keys: keys, sorted_places: places });
-  gpu.run(blocksKernel, { x, ...into(from) }, { ...params, run: 0 }, threads(x.size));
+  const first = { x, ...into(from) };
+  runRows(gpu, blocksKernel, {
+    rows,
+    split: first,
+    params: { ...params, run: 0 },
+    grid: (m) => threads(m * n),
+  });
   let to = n > BLOCK ? empty() : from;
   for (let run = BLOCK; run < n; run *= 2) {
-    gpu.run(mergeKernel, { ...from, ...into(to) }, { ...params, run }, threads(rows * Math.ceil(n / BLOCK)));
+    runRows(gpu, mergeKernel, {
+      rows,
+      split: { ...from, ...into(to) },
+      params: { ...params, run },
+      grid: (m) => threads(m * Math.ceil(n / BLOCK)),
+    });
     [from, to] = [to, from];
   }
   return from.places;

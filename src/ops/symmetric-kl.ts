@@ -1,7 +1,8 @@
 import { type GpuArray, lastOf, rowsOf, sameShape, showShape } from "../array/index.ts";
-import { grid1d, ShapeError } from "../gpu/index.ts";
+import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { rowKernel } from "./kernels.ts";
+import { runRows } from "./ranges.ts";
 
 const forwardKernel = rowKernel("symmetric_kl", "forward");
 const meanKernel = rowKernel("symmetric_kl", "mean");
@@ -38,9 +39,9 @@ export const symmetricKl = defineOp<readonly [GpuArray, GpuArray], SymmetricKlAt
     const lse = gpu.empty([rows, 2]);
     const y = gpu.empty([]);
     const { kernel, columns: groups } = forwardKernel(gpu, columns);
-    const params = { rows, columns: groups, full: gradient === "full" ? 1 : 0 };
-    gpu.run(kernel, { a, b, loss, lse }, params, grid1d(rows));
-    gpu.run(meanKernel(gpu, columns).kernel, { loss_saved: loss, y }, params, [1, 1, 1]);
+    const params = { columns: groups, full: gradient === "full" ? 1 : 0, all: rows };
+    runRows(gpu, kernel, { rows, split: { a, b, loss, lse }, params });
+    gpu.run(meanKernel(gpu, columns).kernel, { loss_saved: loss, y }, { rows, ...params }, [1, 1, 1]);
     return { output: y, saved: { a, b, lse } };
   },
   backward(gpu, dy, { a, b, lse }, { gradient }, [needsA, needsB]) {
@@ -48,8 +49,8 @@ export const symmetricKl = defineOp<readonly [GpuArray, GpuArray], SymmetricKlAt
     const da = gpu.like(a);
     const db = gpu.like(b);
     const { kernel, columns: groups } = backwardKernel(gpu, columns);
-    const params = { rows, columns: groups, full: gradient === "full" ? 1 : 0 };
-    gpu.run(kernel, { a, b, lse_saved: lse, dy, da, db }, params, grid1d(rows));
+    const params = { columns: groups, full: gradient === "full" ? 1 : 0, all: rows };
+    runRows(gpu, kernel, { rows, split: { a, b, lse_saved: lse, da, db }, whole: { dy }, params });
     return [needsA ? da : null, needsB ? db : null];
   },
 });

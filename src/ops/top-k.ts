@@ -2,7 +2,8 @@ import { type Gpu, type GpuArray, lastOf, rowsOf, showShape } from "../array/ind
 import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { bestOfParts, NOTHING, takeKernel } from "./extreme.ts";
-import { contiguous, threads } from "./kernels.ts";
+import { contiguous } from "./kernels.ts";
+import { runRows, threads } from "./ranges.ts";
 import { orderOf } from "./sort.ts";
 import { kindOf } from "./words.ts";
 
@@ -29,8 +30,9 @@ function taken(gpu: Gpu, x: GpuArray, k: number, flip: number): GpuArray {
   const first = bestOfParts(gpu, middle, groups, order);
   const second = bestOfParts(gpu, middle, tops, order, first);
   const chosen = gpu.empty([rows, k], "i32");
-  const params = { ...NOTHING, ...order, kind: kindOf(x), outer: rows, length: n, groups, tops, k };
-  gpu.run(takeKernel, { x, first, second, chosen }, params, threads(rows));
+  const params = { ...NOTHING, ...order, kind: kindOf(x), length: n, groups, tops, k };
+  const split = { x, first, second, chosen };
+  runRows(gpu, takeKernel, { rows, split, params, count: "outer", grid: threads });
   return chosen;
 }
 

@@ -1,7 +1,7 @@
 import type { GpuArray } from "../array/index.ts";
 import type { KernelSpec } from "../gpu/index.ts";
 import { defineOp, type Op } from "./define-op.ts";
-import { groupsOfFour, threads } from "./kernels.ts";
+import { runFlat } from "./ranges.ts";
 
 /** Numbers of an op, `params.a` and `params.b` in its expressions. */
 export interface UnaryAttrs {
@@ -27,14 +27,12 @@ function unary(name: string, row: Row): UnaryOp {
     shape: ([x]) => x,
     forward(gpu, [x], { a = 0, b = 0 }, needs) {
       const y = gpu.like(x);
-      const n = groupsOfFour(x.size);
-      gpu.run(forward, { x, y }, { n, a, b }, threads(n));
+      runFlat(gpu, forward, { x, y }, { a, b });
       return { output: y, saved: { kept: needs.any && row.saves ? (row.saves === "x" ? x : y) : null } };
     },
     backward(gpu, dy, { kept }, { a = 0, b = 0 }) {
       const dx = gpu.like(dy);
-      const n = groupsOfFour(dy.size);
-      gpu.run(backward, { x: kept ?? dy, dy, dx }, { n, a, b }, threads(n));
+      runFlat(gpu, backward, { x: kept ?? dy, dy, dx }, { a, b });
       return [dx];
     },
   });

@@ -8,8 +8,9 @@ import {
   sameShape,
 } from "../array/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { stretched } from "./copy.ts";
 import { defineOp } from "./define-op.ts";
-import { threads } from "./kernels.ts";
+import { areInOneChunk, runRows, threads } from "./ranges.ts";
 import { sumTo } from "./reduce.ts";
 import { commonType, wordOf } from "./words.ts";
 
@@ -37,24 +38,25 @@ function pick(gpu: Gpu, cond: GpuArray, [a, b]: readonly [Operand, Operand], y: 
   const { shape } = y;
   if (y.size === 0) return y;
   const arrays = [cond, a, b].map((x) => (typeof x === "number" ? null : x));
-  const flat = arrays.every((x) => !x || sameShape(x.shape, shape));
-  const [c, ofA, ofB] = arrays.map((x) => (x && !flat ? broadcastStrides(x.shape, x.strides, shape) : []));
-  gpu.run(
-    kernel,
-    { cond, a: arrays[1] ?? null, b: arrays[2] ?? null, y },
-    {
-      n: y.size,
-      rank: flat ? 0 : shape.length,
-      shape: flat ? [] : shape,
-      strides_cond: c ?? [],
-      strides_a: ofA ?? [],
-      strides_b: ofB ?? [],
-      ...wordParams("a", a),
-      ...wordParams("b", b),
-    },
-    threads(y.size),
-  );
-  return y;
+  const [, ofA = null, ofB = null] = arrays;
+  const words = { ...wordParams("a", a), ...wordParams("b", b) };
+  const all = { cond, a: ofA, b: ofB, y };
+  if (arrays.every((x) => !x || sameShape(x.shape, shape))) {
+    const params = { ...words, rank: 0, shape: [], strides_cond: [], strides_a: [], strides_b: [] };
+    runRows(gpu, kernel, { rows: y.size, split: all, params, count: "n", grid: threads });
+    return y;
+  }
+  if (areInOneChunk(all)) {
+    const [strides_cond = [], strides_a = [], strides_b = []] = arrays.map((x) =>
+      x ? broadcastStrides(x.shape, x.strides, shape) : [],
+    );
+    const params = { ...words, n: y.size, rank: shape.length, shape, strides_cond, strides_a, strides_b };
+    gpu.run(kernel, all, params, threads(y.size));
+    return y;
+  }
+  // Strides do not reach across chunks: what is stretched is written out.
+  const wide = (x: Operand): Operand => (typeof x === "number" ? x : stretched(gpu, x, shape));
+  return pick(gpu, stretched(gpu, cond, shape), [wide(a), wide(b)], y);
 }
 
 function wordParams(name: "a" | "b", operand: Operand): Record<string, number> {

@@ -1,10 +1,13 @@
-import type { Gpu, GpuArray, TypedArray } from "../array/index.ts";
+import type { GpuArray, TypedArray } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
-import { GpuError, grid1d, type KernelSpec, ShapeError } from "../gpu/index.ts";
-import { fill, threads } from "../ops/index.ts";
-import { Arena, blocksOf } from "./arena.ts";
+import { type KernelSpec, ShapeError } from "../gpu/index.ts";
+import { runRows } from "../ops/index.ts";
+import { Arena, type ArenaSegment, BLOCK } from "./arena.ts";
+import type { Optimizer } from "./optimizer.ts";
+import { RateSlot } from "./rate-slot.ts";
+import { type SegmentTables, SliceSteps, segmentTables, type UndrawnOptions } from "./slice-steps.ts";
 
-export interface AdamWOptions {
+export interface AdamWOptions extends UndrawnOptions {
   /** Learning rate until another is set. Default 1e-3. */
   readonly lr?: number;
   readonly betas?: readonly [number, number];
@@ -13,32 +16,26 @@ export interface AdamWOptions {
   readonly weightDecay?: number;
   /** "pytorch" (default), or "huggingface": eps before the bias correction, decay after the update. */
   readonly convention?: "pytorch" | "huggingface";
-  /**
-   * What happens to an expert that a step has not drawn. "authors" (default): untouched before its first draw,
-   * then a zero gradient, so that momentum and decay go on moving it. "zeroGrad": a zero gradient from step 1.
-   * "skip": untouched in every step without a draw. Each expert counts its own steps.
-   */
-  readonly undrawn?: "authors" | "zeroGrad" | "skip";
 }
 
-const UNDRAWN = { authors: 0, zeroGrad: 1, skip: 2 } as const;
-const advanceKernel: KernelSpec = { shader: "adamw", entry: "advance" };
 const stepKernel: KernelSpec = { shader: "adamw", entry: "step" };
 
-/** AdamW (Loshchilov and Hutter 2019) over one arena, in two dispatches. Formulas: shaders/adamw.wgsl. */
-export class AdamW {
+/** What the optimiser keeps for one segment of the arena. */
+interface SegmentState extends SegmentTables {
+  readonly segment: ArenaSegment;
+  readonly firstMoments: GpuArray;
+  readonly secondMoments: GpuArray;
+}
+
+/** AdamW (Loshchilov and Hutter 2019) over one arena: two dispatches where one binding holds it. Formulas: shaders/adamw.wgsl. */
+export class AdamW implements Optimizer {
   readonly arena: Arena;
-  readonly #gpu: Gpu;
   readonly #options: Required<AdamWOptions>;
-  readonly #firstMoments: GpuArray;
-  readonly #secondMoments: GpuArray;
-  readonly #steps: GpuArray;
-  readonly #takesPart: GpuArray;
-  readonly #entries: GpuArray;
-  readonly #blockEntry: GpuArray;
+  readonly #states: readonly SegmentState[];
+  readonly #slices: SliceSteps;
+  readonly #rate: RateSlot;
   readonly #schedule: GpuArray;
   readonly #table: number;
-  #lr: number;
 
   constructor(parameters: readonly Parameter[], options: AdamWOptions = {}) {
     this.#options = {
@@ -52,157 +49,108 @@ export class AdamW {
     };
     checkRanges(this.#options);
     this.arena = new Arena(parameters);
-    const gpu = this.arena.gpu;
-    this.#gpu = gpu;
-    this.#firstMoments = gpu.empty([this.arena.length]);
-    this.#secondMoments = gpu.empty([this.arena.length]);
-    this.#steps = gpu.empty([this.arena.slices], "u32");
-    for (const array of [this.#firstMoments, this.#secondMoments, this.#steps]) fill(gpu, array);
-    this.#takesPart = gpu.empty([this.arena.slices], "u32");
-    this.#entries = gpu.from(entryTable(this.arena, this.#options.weightDecay));
-    this.#blockEntry = gpu.from(blockTable(this.arena));
+    const { gpu, segments } = this.arena;
     const table = correctionTable(this.#options.betas);
     this.#table = table.length / 2 - 1;
-    this.#lr = this.#options.lr;
-    table[0] = this.#lr;
-    this.#schedule = gpu.from(table);
-    for (const array of this.#own()) array.under("optimiser");
+    this.#schedule = gpu.from(table).under("optimiser");
+    this.#rate = new RateSlot(gpu, "AdamW", this.#options.lr, this.#schedule.view([1]));
+    this.#slices = new SliceSteps(this.arena);
+    const secondMoments = this.arena.zeros();
+    this.#states = this.arena.zeros().map((firstMoments, i) => {
+      const segment = segments[i] as ArenaSegment;
+      return {
+        segment,
+        firstMoments,
+        secondMoments: secondMoments[i] as GpuArray,
+        ...segmentTables(this.arena, segment, this.#options.weightDecay),
+      };
+    });
   }
 
-  /** The rate of the steps that follow. */
   get learningRate(): number {
-    return this.#lr;
+    return this.#rate.rate;
   }
 
-  /** Writes the rate of the steps that follow: the input slot of a captured step. Nothing is written twice. */
   setLearningRate(lr: number): void {
-    const gpu = this.#gpu;
-    checkRate(lr);
-    if (gpu.device.captures.isCapturing) {
-      throw new GpuError(
-        `AdamW: a captured step would keep the rate ${lr} for ever; call setLearningRate() before its run(), and step() without a rate inside`,
-      );
-    }
-    if (lr === this.#lr) return;
-    gpu.scope(
-      () => gpu.write(gpu.view(this.#schedule, [2]), new Float32Array([lr, 0])),
-      () => [],
-    );
-    this.#lr = lr;
+    this.#rate.set(lr);
   }
 
-  /** Sets gradients to zero. Call before each step's forward pass. */
   zeroGrad(): void {
     this.arena.zeroGrad();
   }
 
-  /**
-   * One update with the gradients collected since zeroGrad(). `lr`: setLearningRate() first, which a captured step
-   * must do outside, before its run().
-   */
   step(lr?: number): void {
     if (lr !== undefined) this.setLearningRate(lr);
-    const gpu = this.#gpu;
-    const { arena } = this;
     const { betas, eps, convention, undrawn } = this.#options;
+    this.#slices.advance(undrawn, this.#table);
     const params = {
-      n: arena.length,
-      slices: arena.slices,
-      table: this.#table,
-      undrawn: UNDRAWN[undrawn],
       convention: convention === "pytorch" ? 0 : 1,
       share1: 1 - betas[0],
       share2: 1 - betas[1],
       eps,
     };
-    const counts = {
-      drawn: arena.drawn,
-      skip: arena.skip,
-      steps: this.#steps,
-      takes_part: this.#takesPart,
-    };
-    gpu.run(advanceKernel, counts, params, threads(arena.slices));
-    const arrays = {
-      value: arena.values,
-      gradient: arena.gradients,
-      first_moment: this.#firstMoments,
-      second_moment: this.#secondMoments,
-      takes_part_saved: this.#takesPart,
-      entries: this.#entries,
-      block_entry: this.#blockEntry,
-      schedule: this.#schedule,
-    };
-    gpu.run(stepKernel, arrays, params, grid1d(arena.length / 64));
+    const whole = { takes_part: this.#slices.takesPart, schedule: this.#schedule };
+    for (const { segment, firstMoments, secondMoments, entries, blockEntry } of this.#states) {
+      runRows(this.arena.gpu, stepKernel, {
+        rows: segment.length / BLOCK,
+        split: {
+          value: segment.values,
+          gradient: segment.gradients,
+          first_moment: firstMoments,
+          second_moment: secondMoments,
+          block_entry: blockEntry,
+        },
+        whole: { ...whole, entries },
+        params: (first) => ({ ...params, first_block: first }),
+        count: "blocks",
+      });
+    }
   }
 
-  /** Moments and step counts by name, for a checkpoint. */
-  async state(): Promise<Record<"firstMoments" | "secondMoments" | "steps", TypedArray>> {
+  /** Moments and step counts. */
+  async state(): Promise<Readonly<Record<"firstMoments" | "secondMoments" | "steps", TypedArray>>> {
     return {
-      firstMoments: await this.#gpu.read(this.#firstMoments),
-      secondMoments: await this.#gpu.read(this.#secondMoments),
-      steps: await this.#gpu.read(this.#steps),
+      firstMoments: await this.arena.read(this.#states.map(({ firstMoments }) => firstMoments)),
+      secondMoments: await this.arena.read(this.#states.map(({ secondMoments }) => secondMoments)),
+      steps: await this.#slices.read(),
     };
   }
 
-  /** Takes back what `state` gave, for the same parameters in the same order. */
-  loadState(state: Readonly<Record<"firstMoments" | "secondMoments" | "steps", TypedArray>>): void {
-    const { firstMoments, secondMoments, steps } = state;
-    const { length, slices } = this.arena;
-    if (firstMoments.length !== length || secondMoments.length !== length || steps.length !== slices) {
-      const given = `${firstMoments.length} and ${secondMoments.length} moments and ${steps.length} step counts`;
+  loadState({ firstMoments, secondMoments, steps }: Readonly<Record<string, TypedArray>>): void {
+    const { arena } = this;
+    const { length, slices } = arena;
+    if (firstMoments?.length !== length || secondMoments?.length !== length || steps?.length !== slices) {
+      const given = `${firstMoments?.length ?? 0} and ${secondMoments?.length ?? 0} moments and ${steps?.length ?? 0} step counts`;
       throw new ShapeError(`AdamW: a state of ${given}; these parameters have ${length} and ${slices}`);
     }
-    this.#gpu.write(this.#firstMoments, firstMoments);
-    this.#gpu.write(this.#secondMoments, secondMoments);
-    this.#gpu.write(this.#steps, steps);
+    arena.write(
+      this.#states.map((state) => state.firstMoments),
+      firstMoments,
+    );
+    arena.write(
+      this.#states.map((state) => state.secondMoments),
+      secondMoments,
+    );
+    this.#slices.write(steps);
   }
 
   dispose(): void {
     this.arena.dispose();
-    for (const array of this.#own()) array.release();
-  }
-
-  /** What lies beside the arena. */
-  #own(): GpuArray[] {
-    return [
-      this.#firstMoments,
-      this.#secondMoments,
-      this.#steps,
-      this.#takesPart,
-      this.#entries,
-      this.#blockEntry,
-      this.#schedule,
-    ];
+    this.#slices.dispose();
+    this.#rate.dispose();
+    this.#schedule.release();
+    for (const { firstMoments, secondMoments, entries, blockEntry } of this.#states)
+      for (const array of [firstMoments, secondMoments, entries, blockEntry]) array.release();
   }
 }
 
-function checkRanges({ lr, betas, eps, weightDecay }: Required<AdamWOptions>): void {
+function checkRanges({ betas, eps, weightDecay }: Required<AdamWOptions>): void {
   const bad = (name: string, value: number, range: string): never => {
     throw new ShapeError(`AdamW: ${name} is ${value}, expected ${range}`);
   };
-  checkRate(lr);
   for (const beta of betas) if (!(beta >= 0 && beta < 1)) bad("beta", beta, "0 <= beta < 1");
   if (!(eps >= 0)) bad("eps", eps, "0 or more");
   if (!(weightDecay >= 0)) bad("weightDecay", weightDecay, "0 or more");
-}
-
-function checkRate(lr: number): void {
-  if (!(lr >= 0)) throw new ShapeError(`AdamW: lr is ${lr}, expected 0 or more`);
-}
-
-/** struct Entry { first, size, slice: u32, decay: f32 } of shaders/adamw.wgsl, one for each parameter. */
-function entryTable(arena: Arena, weightDecay: number): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(arena.entries.length * 4);
-  const floats = new Float32Array(words.buffer);
-  arena.entries.forEach(({ parameter, first, sliceSize, firstSlice }, i) => {
-    words.set([first, sliceSize, firstSlice], i * 4);
-    floats[i * 4 + 3] = parameter.decay ? weightDecay : 0;
-  });
-  return words;
-}
-
-function blockTable(arena: Arena): Uint32Array<ArrayBuffer> {
-  return Uint32Array.from(arena.entries.flatMap((entry, i) => new Array<number>(blocksOf(entry)).fill(i)));
 }
 
 /** [0]: (lr, 0). [t]: (1 - β1^t, 1 - β2^t) in float64, until both are 1 in float32. */

@@ -1,12 +1,12 @@
-import { type Gpu, type GpuArray, showShape, sizeOf } from "../array/index.ts";
+import { type Gpu, type GpuArray, lastOf, showShape, type TypedArray } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { copyInto, fill } from "../ops/index.ts";
 
 /** Elements that a parameter's place is a multiple of: 256 bytes, so that every place can be bound. */
-const PLACE = 64;
+export const BLOCK = 64;
 
-/** Where one parameter lies in the arena. */
+/** Where one parameter lies in its segment. */
 export interface ArenaEntry {
   readonly parameter: Parameter;
   /** First element. */
@@ -17,18 +17,27 @@ export interface ArenaEntry {
   readonly firstSlice: number;
 }
 
-/**
- * Trainable parameters and their gradients in two flat arrays. Each parameter becomes an aligned view, so that
- * the optimiser, the norm and a checkpoint are one operation each. Frozen parameters stay where they are.
- */
-export class Arena {
-  readonly gpu: Gpu;
+/** Values and gradients of some parameters, each a flat array. */
+export interface ArenaSegment {
   readonly entries: readonly ArenaEntry[];
   /** Elements, with padding. */
   readonly length: number;
-  readonly slices: number;
+  /** Elements of a row, between which chunks end where one parameter is larger than a binding. */
+  readonly rowLength: number;
   readonly values: GpuArray;
   readonly gradients: GpuArray;
+}
+
+/**
+ * Trainable parameters and their gradients in flat arrays. Each parameter becomes an aligned view, so that the
+ * optimiser, the norm and a checkpoint are one operation each. Frozen parameters stay where they are.
+ * What one binding holds is one segment; beyond, parameters are packed into several in their order, and one larger
+ * than a binding has a segment of its own.
+ */
+export class Arena {
+  readonly gpu: Gpu;
+  readonly segments: readonly ArenaSegment[];
+  readonly slices: number;
   /** u32 [slices]: slices that gradients have reached since zeroGrad(). Slices of unrouted parameters are always 1. */
   readonly drawn: GpuArray;
   /** u32 [1]: not 0 where an optimiser leaves the step out; see LossScaler. */
@@ -49,64 +58,141 @@ export class Arena {
         `optimiser: a trainable parameter ${showShape(half.shape)} of ${half.dtype}; keep an f32 master, and compute in ${half.dtype} under autocast()`,
       );
     }
-    const entries: ArenaEntry[] = [];
-    let first = 0;
-    let firstSlice = 0;
-    for (const parameter of trained) {
-      const sliceSize = parameter.size / parameter.slices;
-      entries.push({ parameter, first, sliceSize, firstSlice });
-      first += Math.ceil(parameter.size / PLACE) * PLACE;
-      // The places of slices in `drawn` are views that are bound as well.
-      firstSlice += Math.ceil(parameter.slices / PLACE) * PLACE;
-    }
-    this.entries = entries;
-    this.length = first;
-    this.slices = firstSlice;
-    this.values = this.gpu.empty([first]).under("parameters");
-    this.gradients = this.gpu.empty([first]).under("gradients");
-    this.drawn = this.gpu.empty([firstSlice], "u32").under("optimiser");
+    this.slices = numberOfSlices(trained);
+    this.drawn = this.gpu.empty([this.slices], "u32").under("optimiser");
     this.skip = this.gpu.empty([1], "u32").under("optimiser");
     fill(this.gpu, this.skip);
-    fill(this.gpu, this.values);
-    fill(this.gpu, this.gradients);
-    const always = new Uint32Array(firstSlice);
-    for (const { parameter, firstSlice: at } of entries)
+    const always = new Uint32Array(this.slices);
+    const segments = layOut(trained, this.gpu.maxBindingBytes / 4);
+    for (const { parameter, firstSlice: at } of segments.flatMap(({ entries }) => entries))
       always.fill(parameter.slices > 1 ? 0 : 1, at, at + parameter.slices);
     this.#alwaysDrawn = this.gpu.from(always).under("optimiser");
-    this.#moveIn();
+    // One after the other: what a segment's parameters held before is free for the next one.
+    this.segments = segments.map((segment) => this.#moveIn(segment));
     this.zeroGrad();
   }
 
   /** Forgets gradients and draws: one fill for all, after which the first gradient of each is written in its place. */
   zeroGrad(): void {
-    fill(this.gpu, this.gradients);
-    for (const { parameter } of this.entries) parameter.gradientsZeroed(this.gradients);
+    for (const { gradients, entries } of this.segments) {
+      fill(this.gpu, gradients);
+      for (const { parameter } of entries) parameter.gradientsZeroed(gradients);
+    }
     this.gpu.scope(
       () => copyInto(this.gpu, this.#alwaysDrawn, this.drawn),
       () => [],
     );
   }
 
-  /** Gives the arena's own references back; parameters keep theirs. */
-  dispose(): void {
-    for (const array of [this.values, this.gradients, this.drawn, this.skip, this.#alwaysDrawn])
-      array.release();
+  /** All places of parameters, in their order. */
+  get entries(): readonly ArenaEntry[] {
+    return this.segments.flatMap(({ entries }) => entries);
   }
 
-  #moveIn(): void {
-    for (const { parameter, first, firstSlice } of this.entries) {
-      const place = this.values.view(parameter.shape, first);
-      this.gpu.scope(
-        () => copyInto(this.gpu, parameter.array, place),
+  /** Elements of all segments, with padding. */
+  get length(): number {
+    return this.segments.reduce((sum, { length }) => sum + length, 0);
+  }
+
+  /** An array of zeros for each segment, of its length: what an optimiser keeps for each element. */
+  zeros(): GpuArray[] {
+    return this.segments.map(({ length, rowLength }) => {
+      const array = this.gpu.empty([length], "f32", rowLength).under("optimiser");
+      fill(this.gpu, array);
+      return array;
+    });
+  }
+
+  /** Reads arrays like those of `zeros`, behind one another. */
+  async read(arrays: readonly GpuArray[]): Promise<TypedArray> {
+    const [only] = arrays;
+    if (only && arrays.length === 1) return this.gpu.read(only);
+    const all = new Float32Array(this.length);
+    let first = 0;
+    for (const array of arrays) {
+      all.set(await this.gpu.read(array), first);
+      first += array.size;
+    }
+    return all;
+  }
+
+  /** Writes what `read` gave. */
+  write(arrays: readonly GpuArray[], values: TypedArray): void {
+    let first = 0;
+    for (const array of arrays) {
+      this.gpu.write(array, values.subarray(first, first + array.size));
+      first += array.size;
+    }
+  }
+
+  /** Gives the arena's own references back; parameters keep theirs. */
+  dispose(): void {
+    for (const { values, gradients } of this.segments)
+      for (const array of [values, gradients]) array.release();
+    for (const array of [this.drawn, this.skip, this.#alwaysDrawn]) array.release();
+  }
+
+  #moveIn({ entries, length, rowLength }: Layout): ArenaSegment {
+    const { gpu } = this;
+    const values = gpu.empty([length], "f32", rowLength).under("parameters");
+    const gradients = gpu.empty([length], "f32", rowLength).under("gradients");
+    fill(gpu, values);
+    fill(gpu, gradients);
+    for (const { parameter, first, firstSlice } of entries) {
+      const place = values.view(parameter.shape, first);
+      gpu.scope(
+        () => copyInto(gpu, parameter.array, place),
         () => [],
       );
       const drawn = parameter.slices > 1 ? this.drawn.view([parameter.slices], firstSlice) : null;
-      parameter.moveTo(place, this.gradients.view(parameter.shape, first), drawn);
+      parameter.moveTo(place, gradients.view(parameter.shape, first), drawn);
     }
+    return { entries, length, rowLength, values, gradients };
   }
 }
 
-/** Elements of a place, for tables by block. */
-export function blocksOf(entry: ArenaEntry): number {
-  return Math.ceil(sizeOf(entry.parameter.shape) / PLACE);
+type Layout = Omit<ArenaSegment, "values" | "gradients">;
+
+/** Places of parameters, in segments of up to `most` elements. */
+function layOut(parameters: Iterable<Parameter>, most: number): Layout[] {
+  const segments: Layout[] = [];
+  let entries: ArenaEntry[] = [];
+  let length = 0;
+  let firstSlice = 0;
+  const close = (): void => {
+    if (entries.length > 0)
+      segments.push({ entries, length, rowLength: length > most ? rowLengthOf(entries) : 1 });
+    entries = [];
+    length = 0;
+  };
+  for (const parameter of parameters) {
+    const place = placeOf(parameter.size);
+    if (length + place > most) close();
+    entries.push({ parameter, first: length, sliceSize: parameter.size / parameter.slices, firstSlice });
+    length += place;
+    firstSlice += placeOf(parameter.slices);
+  }
+  close();
+  return segments;
+}
+
+/** Of a segment that one large parameter has to itself. */
+function rowLengthOf([entry]: readonly ArenaEntry[]): number {
+  return entry ? lastOf(entry.parameter.shape) : 1;
+}
+
+/** The places of slices in `drawn` are views that are bound as well. */
+function numberOfSlices(parameters: Iterable<Parameter>): number {
+  let slices = 0;
+  for (const parameter of parameters) slices += placeOf(parameter.slices);
+  return slices;
+}
+
+function placeOf(size: number): number {
+  return Math.ceil(size / BLOCK) * BLOCK;
+}
+
+/** Elements of a place, in blocks of 64, for tables by block. */
+export function blocksOf({ parameter }: ArenaEntry): number {
+  return Math.ceil(parameter.size / BLOCK);
 }

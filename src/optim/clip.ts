@@ -1,10 +1,12 @@
+import type { Gpu, GpuArray } from "../array/index.ts";
 import { Tensor } from "../autograd/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
-import { rowKernel, threads } from "../ops/index.ts";
-import type { Arena } from "./arena.ts";
+import { fill, rowKernel, runFlat, runRows, threads } from "../ops/index.ts";
+import { type Arena, type ArenaSegment, BLOCK } from "./arena.ts";
 
 const partialKernel = rowKernel("gradient_norm", "partial");
 const finishKernel = rowKernel("gradient_norm", "finish");
+const clipValueKernel: KernelSpec = { shader: "clip_value", entry: "clip" };
 const clipKernel: KernelSpec = { shader: "gradient_norm", entry: "clip" };
 /** Elements that one workgroup of `partial` adds up. */
 const PART = 4096;
@@ -15,18 +17,64 @@ const PART = 4096;
  */
 export function clipGradNorm(arena: Arena, maxNorm: number): Tensor {
   if (!(maxNorm > 0)) throw new ShapeError(`clipGradNorm: maxNorm is ${maxNorm}, expected more than 0`);
-  const { gpu, gradients, length } = arena;
-  const parts = Math.ceil(length / PART);
-  const params = { n: length / 4, parts, limit: maxNorm };
+  const { gpu, segments } = arena;
+  const params = { n: 0, parts: 0, limit: maxNorm };
   const norm = gpu.empty([]);
   gpu.scope(
     () => {
-      const sums = gpu.empty([parts]);
-      gpu.run(partialKernel(gpu, 4).kernel, { gradient: gradients, sums }, params, [parts, 1, 1]);
-      gpu.run(finishKernel(gpu, 4).kernel, { sums_saved: sums, norm }, params, [1, 1, 1]);
-      gpu.run(clipKernel, { norm_saved: norm, scaled: gradients }, params, threads(length / 4));
+      const { sums, places } = partialSums(gpu, segments);
+      for (const [i, { gradients, length }] of segments.entries()) {
+        const parts = Math.ceil(length / PART);
+        runRows(gpu, partialKernel(gpu, 4).kernel, {
+          rows: parts,
+          split: { gradient: gradients, sums: gpu.view(sums, [parts], places[i]) },
+          lengths: { gradient: PART },
+          params: (first, rows) => ({ ...params, n: Math.min(rows * PART, length - first * PART) / 4 }),
+          count: "parts",
+        });
+      }
+      gpu.run(
+        finishKernel(gpu, 4).kernel,
+        { sums_saved: sums, norm },
+        { ...params, parts: sums.size },
+        [1, 1, 1],
+      );
+      for (const { gradients } of segments)
+        runFlat(gpu, clipKernel, { scaled: gradients }, { parts: 0, limit: maxNorm }, { norm_saved: norm });
     },
     () => [],
   );
   return new Tensor(gpu, norm);
+}
+
+/** Limits every gradient to -limit..limit, each for itself. NaN stays NaN. */
+export function clipGradValue(arena: Arena, limit: number): void {
+  if (!(limit > 0 && Number.isFinite(limit)))
+    throw new ShapeError(`clipGradValue: limit is ${limit}, expected more than 0`);
+  for (const { gradients, length } of arena.segments) {
+    runRows(arena.gpu, clipValueKernel, {
+      rows: length,
+      split: { gradient: gradients },
+      params: { limit },
+      count: "n",
+      grid: threads,
+    });
+  }
+}
+
+/** One sum for each part of each segment; where there are several, each begins where it can be bound. */
+function partialSums(
+  gpu: Gpu,
+  segments: readonly ArenaSegment[],
+): { readonly sums: GpuArray; readonly places: readonly number[] } {
+  const places: number[] = [];
+  let size = 0;
+  for (const { length } of segments) {
+    size = Math.ceil(size / BLOCK) * BLOCK;
+    places.push(size);
+    size += Math.ceil(length / PART);
+  }
+  const sums = gpu.empty([size]);
+  if (segments.length > 1) fill(gpu, sums);
+  return { sums, places };
 }

@@ -1,7 +1,7 @@
 import { type Gpu, type GpuArray, isFloating } from "../array/index.ts";
 import { keep, mul, Tensor } from "../autograd/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
-import { fill, threads } from "../ops/index.ts";
+import { fill, runRows, threads } from "../ops/index.ts";
 import type { Arena } from "./arena.ts";
 
 export interface LossScalerOptions {
@@ -62,15 +62,25 @@ export class LossScaler {
   unscale(arena: Arena): void {
     this.#skip = arena.skip;
     fill(this.#gpu, arena.skip);
-    const arrays = { gradient: arena.gradients, state_saved: this.#state.array, skip: arena.skip };
-    this.#gpu.run(unscaleKernel, arrays, this.#params(arena.length), threads(arena.length));
+    const { growth, backoff, interval } = this.#options;
+    for (const { gradients, length } of arena.segments) {
+      runRows(this.#gpu, unscaleKernel, {
+        rows: length,
+        split: { gradient: gradients },
+        whole: { state_saved: this.#state.array, skip: arena.skip },
+        params: { growth, backoff, interval },
+        count: "n",
+        grid: threads,
+      });
+    }
   }
 
   /** Moves the scale by what `unscale` found. After the optimiser's step. */
   update(): void {
     if (!this.#skip) throw new ShapeError("LossScaler: update() comes after unscale()");
+    const { growth, backoff, interval } = this.#options;
     const arrays = { skip_saved: this.#skip, state: this.#state.array };
-    this.#gpu.run(updateKernel, arrays, this.#params(0), [1, 1, 1]);
+    this.#gpu.run(updateKernel, arrays, { n: 0, growth, backoff, interval }, [1, 1, 1]);
   }
 
   /** Reads the present scale, and the number of steps since it last moved. */
@@ -88,11 +98,6 @@ export class LossScaler {
   dispose(): void {
     this.#scale.dispose();
     this.#state.dispose();
-  }
-
-  #params(n: number): { n: number; growth: number; backoff: number; interval: number } {
-    const { growth, backoff, interval } = this.#options;
-    return { n, growth, backoff, interval };
   }
 }
 

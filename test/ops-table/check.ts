@@ -35,10 +35,11 @@ export function expectedOf(subject: Subject, c: Case, attrs: Attributes): Expect
 }
 
 function computed(subject: Subject, { inputs, gradient }: Case, attrs: Attributes): Expected {
-  const { reference, correct } = subject;
+  const { reference, correct, op } = subject;
   const y = reference(inputs, attrs, inputs);
   const magnitude = once(() => magnitudeOf(subject, inputs, attrs));
-  if (gradient === false) return { y, dy: null, gradients: [], magnitude, magnitudes: [] };
+  if (gradient === false || (op && !op.backward))
+    return { y, dy: null, gradients: [], magnitude, magnitudes: [] };
   const dy = normal(y.shape, 1000);
   const positions = floatPositions(inputs);
   const numerical = R.numericalGradient(

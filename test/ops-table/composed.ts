@@ -1,7 +1,9 @@
 // Public functions that are composed of ops: what ops.test.ts fails without.
 import * as ad from "../../src/autograd/index.ts";
 import * as R from "../reference/index.ts";
-import { absolute, type Context, exact, largest, plus, terms, ulps } from "./bounds.ts";
+import { type Context, exact, plus, terms, ulps } from "./bounds.ts";
+import { composedLayout } from "./composed-layout.ts";
+import { composedLosses } from "./composed-losses.ts";
 import { type Attributes, type ComposedRow, floats, given, normal, sizeOf, type Value } from "./row.ts";
 
 const axesOf = ({ axes }: Attributes) => axes as readonly number[] | undefined;
@@ -27,30 +29,6 @@ const mean: ComposedRow = {
   forward: plus(terms(sharing), ulps(2)),
   backward: ulps(4),
   refuses: [{ shapes: [[3, 4]], attrs: { axes: [2] }, message: /dimension 2 is not one of a rank-2 array/ }],
-  variants: true,
-};
-
-const mse: ComposedRow = {
-  name: "mse",
-  call: (inputs) => ad.mse(given(inputs[0]), given(inputs[1])),
-  reference: (inputs) => R.mse(floats(inputs, 0), floats(inputs, 1)),
-  magnitude: (inputs) => {
-    const sum = R.add(floats(inputs, 0), floats(inputs, 1));
-    return R.mean(R.mul(sum, sum));
-  },
-  cases: [
-    { name: "[3, 5, 7]", inputs: [normal([3, 5, 7], 1), normal([3, 5, 7], 2)] },
-    { name: "[4, 12]", inputs: [normal([4, 12], 3), normal([4, 12], 4)] },
-  ],
-  // The mean of nothing, and targets of another shape than x.
-  without: ["empty", "empty rows", "stretched"],
-  forward: terms(({ inputs }) => floats(inputs, 0).data.length + 4),
-  // 2 (x - t) / n: the error of the difference is that of its terms.
-  backward: ({ inputs, dy }) => {
-    const error = 4 * 2 ** -24 * (largest(floats(inputs, 0)) + largest(floats(inputs, 1)));
-    return absolute((2 * error * largest(dy)) / floats(inputs, 0).data.length)({} as Context);
-  },
-  refuses: [{ shapes: [[3, 4], [5]], message: /\[3, 4\] and \[5\]/ }],
   variants: true,
 };
 
@@ -121,8 +99,9 @@ function withNumber(
 }
 
 export const composed: readonly ComposedRow[] = [
+  ...composedLayout,
+  ...composedLosses,
   mean,
-  mse,
   stack,
   transpose,
   withNumber(ad.add, "add", (x, a) => x + a),

@@ -52,9 +52,10 @@ export async function evaluate(gpu: Gpu, request: Request): Promise<Outcome> {
   tensors.forEach((tensor, i) => {
     if (tensor && dy && needs[i]) tensor.requiresGrad = true;
   });
-  const y = run(tensors, attrs);
   const given = dy && plainTensor(gpu, dy);
+  let y: Tensor | null = null;
   try {
+    y = run(tensors, attrs);
     const data = await y.data();
     const before = gpu.device.statistics().dispatches;
     if (given) y.backward(given);

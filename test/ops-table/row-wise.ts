@@ -1,11 +1,11 @@
 import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
-import { absolute, type Bound, type Context, exact, largest, terms } from "./bounds.ts";
+import { absolute, type Context, exact, largest, terms } from "./bounds.ts";
 import { type Case, floats, given, integers, normal, type Row, row, sizeOf, type Value } from "./row.ts";
 
-const far = R.ref([2, 4], [1e4, -1e4, 9999.5, 0, -1e4, -1e4, -9998, -10001]);
-const farOdd = R.ref([2, 3], [-1e4, 1e4, 9999, 3e4, 3e4, -3e4]);
+export const far = R.ref([2, 4], [1e4, -1e4, 9999.5, 0, -1e4, -1e4, -9998, -10001]);
+export const farOdd = R.ref([2, 3], [-1e4, 1e4, 9999, 3e4, 3e4, -3e4]);
 
 const logits: readonly Case[] = [
   { name: "[3, 5, 7]", inputs: [normal([3, 5, 7], 1, { std: 3 })] },
@@ -39,7 +39,7 @@ const softmax = row(ops.softmax, {
 });
 
 /** 2e-6 + 4e-7 max|x|: what log-softmax and cross-entropy are allowed. */
-function logError({ inputs }: Context): number {
+export function logError({ inputs }: Context): number {
   return 2e-6 + 4e-7 * largest(floats(inputs, 0));
 }
 
@@ -110,7 +110,7 @@ const layerNorm = row(ops.layerNorm, {
 });
 
 /** Whole numbers of 0..n-1, unevenly spread. */
-function idsOf(shape: readonly number[], n: number, seed: number): R.RefIndices {
+export function idsOf(shape: readonly number[], n: number, seed: number): R.RefIndices {
   return R.indices(
     shape,
     Array.from({ length: sizeOf(shape) }, (_, i) => (i * i + seed) % n),
@@ -147,76 +147,6 @@ const embedding = row(ops.embedding, {
   forward: exact,
   backward: terms(300, 4),
   refuses: [{ shapes: [[7], [2]], message: /table \[7\] is not \[rows, columns\]/ }],
-});
-
-/** The loss's own error; a mean or a sum of n rows has theirs. */
-function lossError(context: Context): number {
-  const rows = integers(context.inputs, 1).data.length;
-  return logError(context) * (context.attrs.reduction === "sum" ? rows : 1);
-}
-
-const crossEntropyBackward: Bound = (context) =>
-  absolute(4 * logError(context) * Math.max(1, largest(context.dy)))(context);
-
-function lossCases(): Case[] {
-  const labels = R.indices([2, 3], [0, 6, -100, 3, 1, -100]);
-  const cases: Case[] = [];
-  for (const reduction of ["mean", "sum", "none"]) {
-    for (const labelSmoothing of [0, 0.1]) {
-      const attrs = { reduction, labelSmoothing };
-      const name = `${reduction}${labelSmoothing ? ", smoothed" : ""}`;
-      cases.push({ name, inputs: [normal([2, 3, 7], 1, { std: 3 }), labels], attrs });
-      cases.push({ name: `${name}, of fours`, inputs: [normal([2, 3, 12], 2, { std: 3 }), labels], attrs });
-    }
-  }
-  cases.push({
-    name: "another ignored label",
-    inputs: [normal([3, 5], 3), R.indices([3], [0, 4, 2])],
-    attrs: { ignoreIndex: 0 },
-  });
-  cases.push({ name: "logits of 1e4", inputs: [R.ref([2, 4], far.data), R.indices([2], [1, 3])] });
-  cases.push({ name: "logits of 1e4, odd", inputs: [farOdd, R.indices([2], [1, 2])] });
-  cases.push({ name: "one class", inputs: [normal([3, 1], 4), R.indices([3], [0, 0, 0])] });
-  const many = R.indices(
-    [700],
-    Array.from({ length: 700 }, (_, i) => i % 3),
-  );
-  cases.push({ name: "700 rows", inputs: [normal([700, 3], 5), many], gradient: false });
-  cases.push({
-    name: "5001 classes",
-    inputs: [normal([2, 5001], 6), R.indices([2], [5000, 17])],
-    gradient: false,
-  });
-  return cases;
-}
-
-const crossEntropy = row(ops.crossEntropy, {
-  reference: (inputs, attrs) => R.crossEntropy(floats(inputs, 0), integers(inputs, 1), attrs),
-  cases: lossCases(),
-  make(shape, seed) {
-    const labels = idsOf(shape.slice(0, -1), shape.at(-1) ?? 1, seed);
-    const data = labels.data.map((label, i) => (i % 5 === 4 ? -100 : label));
-    return { inputs: [normal(shape, seed, { std: 3 }), R.indices(labels.shape, data)] };
-  },
-  forward: (context) => absolute(lossError(context))(context),
-  backward: crossEntropyBackward,
-  refuses: [
-    { shapes: [[4, 0], [4]], message: /\[4, 0\] has no classes/ },
-    { shapes: [[4, 7], [3]], message: /labels \[3\] do not fit logits \[4, 7\]/ },
-    {
-      shapes: [
-        [4, 7],
-        [4, 7],
-      ],
-      message: /labels \[4, 7\] do not fit logits \[4, 7\]/,
-    },
-    {
-      shapes: [[4, 7], [4]],
-      attrs: { labelSmoothing: 1.5 },
-      message: /labelSmoothing is 1.5, expected 0..1/,
-    },
-  ],
-  variants: true,
 });
 
 const twoPasses = (a: R.RefTensor, seed: number): readonly Value[] =>
@@ -271,4 +201,4 @@ const symmetricKl = row(ops.symmetricKl, {
 });
 
 /** Rows of ops along a last dimension, look-ups and losses. */
-export const rowWise: readonly Row[] = [softmax, logSoftmax, layerNorm, embedding, crossEntropy, symmetricKl];
+export const rowWise: readonly Row[] = [softmax, logSoftmax, layerNorm, embedding, symmetricKl];

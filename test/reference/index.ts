@@ -23,10 +23,34 @@ export { derivatives } from "./derivatives.ts";
 export { concat, permute, reshape, slice, split, stack } from "./layout.ts";
 export { embedding, gatherLast, indexSelect, zeroRow } from "./lookup.ts";
 export { type CrossEntropyOptions, crossEntropy, maskedCrossEntropy, mse, symmetricKL } from "./losses.ts";
+export { concat, flip, pad, permute, reshape, slice, split, stack, tile } from "./layout.ts";
+export { embedding, gather, gatherLast, indexSelect, scatterAdd, zeroRow } from "./lookup.ts";
+export {
+  bceWithLogits,
+  type CrossEntropyOptions,
+  cosineSimilarity,
+  crossEntropy,
+  huber,
+  klDivergence,
+  l1,
+  maskedCrossEntropy,
+  mse,
+  nllLoss,
+  type Reduction,
+  smoothL1,
+  symmetricKL,
+} from "./losses.ts";
 export { bankLinear, linear, type MatmulOptions, matmul } from "./matmul.ts";
-export { layerNorm, logSoftmax, softmax } from "./normalise.ts";
+export { layerNorm, logSoftmax, rmsNorm, softmax } from "./normalise.ts";
 export { type NumericalGradientOptions, numericalGradient } from "./numerical-gradient.ts";
-export { type AdamWOptions, type AdamWState, adamwStep, clipGradNorm } from "./optimise.ts";
+export {
+  type AdamWOptions,
+  type AdamWState,
+  adamwStep,
+  clipGradNorm,
+  type SgdOptions,
+  sgdStep,
+} from "./optimise.ts";
 export { argsort, topK } from "./order.ts";
 export { type Philox4, philox4x32 } from "./philox.ts";
 export {
@@ -77,5 +101,6 @@ export {
   sum,
   variance,
 } from "./reduce.ts";
+export { type RotaryOptions, rotaryEmbedding } from "./rotary.ts";
 export { type Pull, Tape, type Variable } from "./tape.ts";
 export { expand, indices, type RefIndices, type RefTensor, ref } from "./tensor.ts";

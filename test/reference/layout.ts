@@ -91,3 +91,47 @@ export function stack(tensors: readonly RefTensor[], { dim = 0 }: { dim?: number
   });
   return concat(widened, { dim });
 }
+
+/** x inside a border of `value`: [before, after] elements of each dimension. */
+export function pad(x: RefTensor, widths: readonly (readonly [number, number])[], value = 0): RefTensor {
+  const out = ref(
+    x.shape.map((length, d) => at(widths[d] ?? [], 0) + length + at(widths[d] ?? [], 1)),
+    value,
+  );
+  const steps = stridesOf(out.shape);
+  const start = widths.reduce((sum, [before], d) => sum + before * at(steps, d), 0);
+  for (const [i, to] of indexMap(x.shape, x.shape, steps).entries()) {
+    // A dimension of one element has no step in the map; its place is in the start.
+    out.data[start + to] = at(x.data, i);
+  }
+  return out;
+}
+
+/** x with the order of some dimensions reversed. */
+export function flip(x: RefTensor, dims: readonly number[]): RefTensor {
+  let out = x;
+  for (const dim of dims) {
+    const { outer, length, inner } = around(out.shape, dim);
+    const turned = ref(out.shape);
+    for (let o = 0; o < outer; o++) {
+      for (let l = 0; l < length; l++) {
+        const from = (o * length + length - 1 - l) * inner;
+        turned.data.set(out.data.subarray(from, from + inner), (o * length + l) * inner);
+      }
+    }
+    out = turned;
+  }
+  return out;
+}
+
+/** x repeated along each dimension; repeats and dimensions are aligned at the end. */
+export function tile(x: RefTensor, repeats: readonly number[]): RefTensor {
+  const rank = Math.max(x.shape.length, repeats.length);
+  let out = reshape(x, [...new Array<number>(rank - x.shape.length).fill(1), ...x.shape]);
+  for (const [i, n] of repeats.entries()) {
+    const dim = rank - repeats.length + i;
+    const empty = ref(out.shape.map((length, d) => (d === dim ? 0 : length)));
+    out = concat([empty, ...new Array<RefTensor>(n).fill(out)], { dim });
+  }
+  return out;
+}

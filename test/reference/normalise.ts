@@ -36,6 +36,14 @@ export function layerNorm(
   });
 }
 
+/** x / √(mean x² + eps) · weight over the last dimension. */
+export function rmsNorm(x: RefTensor, weight: RefTensor, { eps }: { eps: number }): RefTensor {
+  return alongDim(x, -1, (values) => {
+    const rstd = 1 / Math.sqrt(total(values.map((value) => value * value)) / values.length + eps);
+    return values.map((value, c) => value * rstd * at(weight.data, c));
+  });
+}
+
 function alongDim(x: RefTensor, dim: number, f: (values: Float64Array) => Float64Array): RefTensor {
   const { outer, inner } = around(x.shape, dim);
   const length = lengthOf(x.shape, dim);

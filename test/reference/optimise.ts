@@ -54,6 +54,30 @@ export function adamwStep({ param, m, v }: AdamWState, grad: RefTensor, options:
   return next;
 }
 
+export interface SgdOptions {
+  readonly lr: number;
+  readonly momentum?: number | undefined;
+  readonly dampening?: number | undefined;
+  readonly nesterov?: boolean | undefined;
+  readonly weightDecay?: number | undefined;
+}
+
+/** One step of SGD as PyTorch has it; `buffer` is null before the first one, which takes the gradient whole. */
+export function sgdStep(
+  { param, buffer }: { param: RefTensor; buffer: RefTensor | null },
+  grad: RefTensor,
+  { lr, momentum = 0, dampening = 0, nesterov = false, weightDecay = 0 }: SgdOptions,
+): { param: RefTensor; buffer: RefTensor } {
+  const next = { param: ref(param.shape), buffer: ref(param.shape) };
+  for (const [i, p] of param.data.entries()) {
+    const g = at(grad.data, i) + weightDecay * p;
+    const b = buffer ? momentum * at(buffer.data, i) + (1 - dampening) * g : g;
+    next.buffer.data[i] = b;
+    next.param.data[i] = p - lr * (momentum === 0 ? g : nesterov ? g + momentum * b : b);
+  }
+  return next;
+}
+
 /** Scales gradients by min(1, maxNorm / (norm + 1e-6)), norm over all of them; returns the norm before. */
 export function clipGradNorm(
   grads: readonly RefTensor[],

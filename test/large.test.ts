@@ -1,0 +1,132 @@
+// Arrays beyond the largest binding: every op of the table once more where nearly nothing fits into one, with the bits
+// of the ordinary run; what is refused; and a training step with tied weights.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Gpu } from "../src/array/index.ts";
+import { apply } from "../src/autograd/index.ts";
+import { GpuError } from "../src/gpu/index.ts";
+import { assertBitEqual } from "./compare.ts";
+import { bothKernels, liveBytes, gpu as openTestGpu } from "./device.ts";
+import { table } from "./ops.table.ts";
+import { assertAgainstReference, attributes } from "./ops-table/against-reference.ts";
+import { evaluate, type Outcome } from "./ops-table/evaluate.ts";
+import { type Case, normal, type Row } from "./ops-table/row.ts";
+
+const gpu = await openTestGpu();
+const variants = await bothKernels();
+const { alignment } = gpu.device.traits;
+
+/** The device with bindings of at most so many bytes. */
+function tiny(maxBindingBytes: number, kernels: "software" | "hardware" = gpu.device.traits.kernels): Gpu {
+  return new Gpu(gpu.device, { kernels, maxBindingBytes });
+}
+
+const rows = suite("ops beyond a binding");
+
+/** Ops that add up over elements of several chunks, and so in another order: within their row's bound. */
+const SUMS = new Set([
+  "sum",
+  "matmul",
+  "linear",
+  "bankLinear",
+  "attention",
+  "logSumExp",
+  "embedding",
+  "gather",
+  "indexSelect",
+  "scatterAdd",
+]);
+/** Cases of each row that run with the kernels of the other class of adapters too: ranges are the same for both. */
+const MOST_OF_OTHERS = 3;
+/** Long arrays get longer bindings: thousands of dispatches show no more than some dozens. */
+const MOST_CHUNKS = 12;
+/** Ops that had an input or an output in several chunks. */
+const covered = new Set<string>();
+
+/** ADAMIX_TEST_OPS=topK,sort: only these rows, while an op is being written. */
+const only = process.env.ADAMIX_TEST_OPS?.split(",");
+const wanted = only ? table.filter(({ op }) => only.includes(op.name)) : table;
+
+for (const row of wanted) {
+  for (const c of row.cases) {
+    for (const kernels of ["software", "hardware"] as const) {
+      const isOther = kernels !== gpu.device.traits.kernels;
+      if (isOther && (!row.variants || c.kernels || row.cases.indexOf(c) >= MOST_OF_OTHERS)) continue;
+      rows(`${row.op.name}, ${c.name}, kernels for ${kernels}`, () => compare(row, c, kernels));
+    }
+  }
+}
+
+rows("every op went through arrays of several chunks", () => {
+  const missing = wanted.map(({ op }) => op.name).filter((name) => !covered.has(name));
+  assert.equal(missing, []);
+});
+
+async function compare(row: Row, c: Case, kernels: "software" | "hardware"): Promise<void> {
+  const { op } = row;
+  const { inputs } = c;
+  const dy = c.gradient === false ? null : normal(outputShape(row, c), 1000);
+  const run = (on: Gpu, strided = false) =>
+    evaluate(on, {
+      run: (tensors, attrs) => apply(op, tensors, attrs),
+      inputs,
+      attrs: attributes(on, c),
+      dy,
+      ...(strided && { layout: "columns" as const }),
+    });
+  const whole = await run(variants[kernels]);
+  const bytes = 4 * Math.max(...inputs.map((x) => x?.data.length ?? 0), whole.y.length);
+  const { on, result } = await onSmallestBinding(kernels, bytes / MOST_CHUNKS, run);
+  if (bytes > on.maxBindingBytes) covered.add(op.name);
+  if (SUMS.has(op.name)) assertAgainstReference(row, c, attributes(on, c), dy, result);
+  else assertSame(result, whole, "in one binding");
+  if (c !== row.cases[0]) return;
+  const before = liveBytes(on);
+  assertSame(await run(on), result, "second run");
+  assertSame(await run(on, true), result, "strided inputs");
+  assert.is(liveBytes(on), before, "bytes that stay");
+}
+
+function outputShape({ op }: Row, c: Case): readonly number[] {
+  return op.shape(
+    c.inputs.map((x) => x?.shape ?? null),
+    attributes(gpu, c),
+  );
+}
+
+/** The smallest binding that one row, and what is read whole, fits into: the op itself says how much it needs. */
+async function onSmallestBinding<T>(
+  kernels: "software" | "hardware",
+  atLeast: number,
+  run: (on: Gpu) => Promise<T>,
+): Promise<{ readonly on: Gpu; readonly result: T }> {
+  for (let most = aligned(atLeast); ; ) {
+    const on = tiny(most, kernels);
+    try {
+      return { on, result: await run(on) };
+    } catch (error) {
+      const needed =
+        error instanceof GpuError && /(\d+) bytes.* the largest binding here is/.exec(error.message)?.[1];
+      if (!needed) throw error;
+      const next = aligned(Number(needed));
+      assert.ok(next > most, `asks for ${needed} bytes of ${most}`);
+      most = next;
+    }
+  }
+}
+
+function aligned(bytes: number): number {
+  return Math.max(Math.ceil(bytes / alignment), 1) * alignment;
+}
+
+function assertSame(actual: Outcome, expected: Outcome, name: string): void {
+  assert.equal(actual.shape, expected.shape);
+  assertBitEqual(actual.y, expected.y, name);
+  actual.gradients.forEach((gradient, i) => {
+    const other = expected.gradients[i];
+    if (gradient && other) assertBitEqual(gradient, other, `${name}, gradient of input ${i}`);
+    else assert.is(gradient, other ?? null);
+  });
+}
+
+rows.run();
