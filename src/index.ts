@@ -171,9 +171,6 @@ export {
   trim,
 } from "./gpu/index.ts";
 export { decodeSafetensors, encodeSafetensors, FormatError } from "./io/index.ts";
-export type { Activation } from "./ops/index.ts";
-
-export { defineOp, type Inputs, type Needs, type Op, type Saved, threads } from "./ops/index.ts";
 export {
   type Activation,
   defineOp,

@@ -1,7 +1,7 @@
 import type { DType, Shape } from "../array/index.ts";
 import { GpuError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
-import { isRecording } from "./scope.ts";
+import { isRecording, tidy } from "./scope.ts";
 import { type Axes, apply, type MatmulOptions, type Tensor } from "./tensor.ts";
 
 /** The ops on tensors. Shapes, formulas and what is saved: the op of the same name in src/ops. */

@@ -1,4 +1,14 @@
 export {
+  type CausalInput,
+  type CausalLM,
+  type CausalOptions,
+  causalPositions,
+} from "./causal-lm.ts";
+export { type CausalLossOptions, causalLoss } from "./causal-loss.ts";
+export { Gpt2LMHeadModel, gpt2FromTensors } from "./gpt2.ts";
+export { type Gpt2Config, parseGpt2Config } from "./gpt2-config.ts";
+export { type CacheSize, KeyValueCache } from "./key-value-cache.ts";
+export {
   type EncoderInput,
   RobertaForMaskedLM,
   RobertaForSequenceClassification,
