@@ -1,3 +1,4 @@
+export { type BeamContinuation, type BeamOptions, beamSearch } from "./beam-search.ts";
 export {
   type CausalInput,
   type CausalLM,
@@ -5,6 +6,13 @@ export {
   causalPositions,
 } from "./causal-lm.ts";
 export { type CausalLossOptions, causalLoss } from "./causal-loss.ts";
+export {
+  type Continuation,
+  type GenerateOptions,
+  generate,
+  type NewToken,
+  type SamplingOptions,
+} from "./generate.ts";
 export { Gpt2LMHeadModel, gpt2FromTensors } from "./gpt2.ts";
 export { type Gpt2Config, parseGpt2Config } from "./gpt2-config.ts";
 export { type CacheSize, KeyValueCache } from "./key-value-cache.ts";
