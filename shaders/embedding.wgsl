@@ -4,19 +4,22 @@
 // leaves the ids of the others alone.
 // use: lib/vec4
 // use: lib/grid
+alias stored = T; // words, where the table is of halves
 struct Params { n: u32, columns: u32, first: u32, rows: u32, all: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> ids: array<i32>;
-@group(0) @binding(2) var<storage, read> table: array<T>;
+@group(0) @binding(2) var<storage, read> table: array<stored>;
 @group(0) @binding(3) var<storage, read_write> y: array<T>;
 
 // The place of an id's row in this range; `rows` or more where it lies in another. Ids out of range read the last row.
 fn place(id: i32) -> u32 { return min(u32(id), params.all - 1u) - params.first; }
+
+fn row_at(i: u32) -> T { return table[i]; }
 
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = unfold(group, groups) * 64u + lane;
   if (i >= params.n * params.columns) { return; }
   let row = place(ids[i / params.columns]);
-  if (row < params.rows) { y[i] = table[row * params.columns + i % params.columns]; }
+  if (row < params.rows) { y[i] = row_at(row * params.columns + i % params.columns); }
 }

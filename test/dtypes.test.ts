@@ -5,14 +5,25 @@ import {
   bfloat16ToFloat32,
   type DType,
   float32ToBfloat16,
+  type Gpu,
   type HalfType,
   halfToFloat32,
   roundToHalf,
 } from "../src/array/index.ts";
-import { concat, gelu, linear, noGrad, Parameter, Tensor, tensor, tidy } from "../src/autograd/index.ts";
+import {
+  concat,
+  embedding,
+  gelu,
+  linear,
+  noGrad,
+  Parameter,
+  Tensor,
+  tensor,
+  tidy,
+} from "../src/autograd/index.ts";
 import { ShapeError } from "../src/gpu/index.ts";
 import { assertBitEqual } from "./compare.ts";
-import { liveBytes, gpu as openTestGpu } from "./device.ts";
+import { bothKernels, liveBytes, gpu as openTestGpu } from "./device.ts";
 import { loadFixture } from "./fixtures.ts";
 import { normal, uniform } from "./ops-table/row.ts";
 
@@ -156,6 +167,60 @@ for (const dtype of halves) {
   );
 }
 
+for (const dtype of halves) {
+  types(`products and look-ups read ${dtype} as it is stored: every kernel, odd sizes, no copy`, async () => {
+    // Subnormal halves too: a driver may not flush them.
+    const values = (n: number, seed: number): Float32Array<ArrayBuffer> =>
+      rounders[dtype](
+        floats(n, seed).map((v, i) => (i % 7 === 0 ? v * 2 ** -18 : v)),
+      ) as Float32Array<ArrayBuffer>;
+    const idsOn = (device: Gpu): Tensor => tensor(device, Int32Array.of(2, 0, 1, 2));
+    const cases: readonly (readonly [string, readonly number[], number, (x: Tensor, w: Tensor) => Tensor])[] =
+      [
+        ["linear", [8, 12], 5, (x, w) => linear(x, w)],
+        ["linear of odd sizes", [7, 9], 5, (x, w) => linear(x, w, null, { activation: "relu" })],
+        ["linear of one row", [8, 12], 1, (x, w) => linear(x, w)],
+        ["linear of one row, odd", [7, 9], 1, (x, w) => linear(x, w)],
+        ["matmul", [12, 8], 5, (x, w) => x.matmul(w)],
+        ["matmul of odd sizes", [9, 7], 5, (x, w) => x.matmul(w)],
+        ["matmul from the left", [12, 8], 5, (x, w) => w.matmul(x, { transposeA: true, transposeB: true })],
+        ["embedding", [3, 8], 0, (_x, w) => embedding(w, idsOn(w.gpu))],
+        ["embedding of odd rows", [3, 7], 0, (_x, w) => embedding(w, idsOn(w.gpu))],
+      ];
+    for (const device of Object.values(await bothKernels())) {
+      for (const [name, shape, rows, op] of cases) {
+        const [first = 0, second = 0] = shape;
+        const w = values(first * second, 21);
+        const inner = name.startsWith("linear") ? second : first;
+        const x = tensor(device, floats(rows * inner, 22), [rows, inner]);
+        x.requiresGrad = true;
+        const run = async (
+          weight: Tensor,
+        ): Promise<{ y: Float32Array; dx: Float32Array | null; n: number }> => {
+          x.grad = null;
+          const before = device.device.statistics().dispatches;
+          const y = op(x, weight);
+          assert.is(y.dtype, "f32", name);
+          if (rows > 0) y.backward(tensor(device, floats(y.size, 23), y.shape));
+          const n = device.device.statistics().dispatches - before;
+          const data = (await y.data()) as Float32Array;
+          y.dispose();
+          const dx = (x.grad as Tensor | null)?.data();
+          return { y: data, dx: dx ? ((await dx) as Float32Array) : null, n };
+        };
+        const half = tensor(device, w, shape, { dtype });
+        const whole = tensor(device, w, shape);
+        const [a, b] = [await run(half), await run(whole)];
+        assertBitEqual(a.y, b.y, name);
+        if (a.dx && b.dx) assertBitEqual(a.dx, b.dx, `${name}, gradient`);
+        // From the left the weight is not where kernels read halves.
+        if (name !== "matmul from the left") assert.is(a.n, b.n, `${name}: dispatches`);
+        for (const made of [half, whole, x]) made.dispose();
+      }
+    }
+  });
+}
+
 types("what backward needs of half inputs is kept in half", () => {
   const n = 4096;
   const x = tensor(gpu, floats(n, 10), [n], { dtype: "f16" });
@@ -202,6 +267,11 @@ types("the gradient passes through a cast and back", async () => {
 types("refusals name both types", () => {
   const x = tensor(gpu, [1, 2]);
   const ids = tensor(gpu, Int32Array.of(0, 1));
+  assert.throws(
+    () => x.add(ids),
+    (error: Error) =>
+      error instanceof ShapeError && /add: f32 and i32 do not mix; cast one/.test(error.message),
+  );
   assert.throws(
     () => gelu(ids),
     (error: Error) =>

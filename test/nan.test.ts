@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Gpu } from "../src/array/index.ts";
-import { abs, apply, clamp, maximum, minimum, relu, Tensor } from "../src/autograd/index.ts";
+import { abs, apply, clamp, linear, maximum, minimum, relu, Tensor } from "../src/autograd/index.ts";
 import { bothKernels } from "./device.ts";
 import { table } from "./ops.table.ts";
 import { type Attributes, isFloat, type Row, type Value } from "./ops-table/row.ts";
@@ -59,7 +59,21 @@ for (const row of table) {
   }
 }
 
-test("a step that loses NaN on no driver: relu, clamp, max and min keep its bits", async () => {
+test("activations of products keep it too", async () => {
+  for (const kind of ["software", "hardware"] as const) {
+    const device = variants[kind];
+    const x = new Tensor(device, device.from(new Float32Array(bits.slice(0, 2).buffer), [2, 1]));
+    const weight = new Tensor(device, device.from(Float32Array.of(1, 2, 3, 4), [4, 1]));
+    for (const activation of ["relu", "gelu", "geluTanh", "silu", "tanh", "sigmoid"] as const) {
+      const y = linear(x, weight, null, { activation });
+      assert.ok(Array.from(await y.data()).every(Number.isNaN), `${activation}, kernels for ${kind}`);
+      y.dispose();
+    }
+    for (const made of [x, weight]) made.dispose();
+  }
+});
+
+test("choices between numbers never choose against it", async () => {
   const device = variants.software;
   const x = new Tensor(device, device.from(new Float32Array(bits.slice(0, 2).buffer), [2, 1]));
   for (const op of [relu(x), clamp(x, -1, 1), abs(x), x.max(1), x.min(1), maximum(x, x), minimum(x, x)]) {

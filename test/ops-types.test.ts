@@ -161,6 +161,12 @@ types("statistics of halves are computed in f32", async () => {
     const [own] = await read(() => ad.variance(half()));
     assert.is(own, wide, dtype);
   }
+  const many = new Float32Array(2000).fill(100);
+  assert.is(
+    (await read(() => tensor(gpu, many, [2000], { dtype: "f16" }).mean()))[0],
+    100,
+    "a sum beyond it",
+  );
   const [length] = await read(() => ad.norm(tensor(gpu, [300, 400], [2], { dtype: "f16" })));
   assert.is(length, 500, "a square beyond the largest half");
 });

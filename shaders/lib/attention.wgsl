@@ -42,7 +42,10 @@ fn bias_index(q: Query, j: u32) -> u32 {
 
 fn score(product: f32, q: Query, j: u32) -> f32 {
   var s = product * params.scale;
-  if (HAS_BIAS) { s += max(bias[bias_index(q, j)], LOWEST); }
+  if (HAS_BIAS) {
+    let b = bias[bias_index(q, j)];
+    s += select(b, LOWEST, bitcast<u32>(b) == 0xff800000u); // not max: NaN stays NaN
+  }
   return select(s, MASKED, is_padding(q.batch, j));
 }
 

@@ -1,6 +1,6 @@
 // Operands of products, four floats at a time along the contiguous dimension: offsets and the distance of rows are
 // multiples of four, and so is K where it is that dimension. lib/gemm_load_ones has the same names for all others.
-// Indices count groups of UNIT floats.
+// Indices count groups of UNIT floats. b may be stored in halves: stored_b and load_b4 are specialised.
 const UNIT: u32 = 4u;
 alias stored_b = vec4f;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;

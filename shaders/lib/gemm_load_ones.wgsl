@@ -1,4 +1,4 @@
-// Operands of products, one float at a time: any sizes and offsets. See lib/gemm_load_fours.
+// Operands of products, one float at a time: any sizes and offsets. b may be stored in halves. See lib/gemm_load_fours.
 const UNIT: u32 = 1u;
 alias stored_b = f32;
 @group(0) @binding(1) var<storage, read> a: array<f32>;

@@ -1,16 +1,7 @@
 export { autocast } from "./autocast.ts";
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
 export { checkpoint } from "./checkpoint.ts";
-export {
-  arange,
-  type CreationOptions,
-  eye,
-  full,
-  ones,
-  tensor,
-  type Values,
-  zeros,
-} from "./create.ts";
+export { arange, type CreationOptions, eye, full, ones, tensor, type Values, zeros } from "./create.ts";
 export {
   type AttentionOptions,
   abs,

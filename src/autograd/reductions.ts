@@ -32,12 +32,14 @@ export const cumsum = (x: Tensor, axis: number, options: Omit<ops.CumsumAttrs, "
 
 /** Whether some element is not 0 (or false): bool. Of nothing false. */
 export function any(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  checkedAxes("any", x, axes);
   // Sums of zeros and ones are 0 only where all are.
   return tidy(() => ne(ne(x, 0).to("f32").sum(axes, options), 0));
 }
 
 /** Whether no element is 0 (or false): bool. Of nothing true. */
 export function all(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  checkedAxes("all", x, axes);
   return tidy(() => eq(eq(x, 0).to("f32").sum(axes, options), 0));
 }
 
@@ -51,16 +53,19 @@ export interface VarianceOptions extends ReduceOptions {
  * holds where the mean is far above the deviation. In f32 for halves.
  */
 export function variance(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor {
-  return inFull(x, (wide) => squaredDeviation("variance", wide, axes, options));
+  const divisor = divisorOf("variance", x, axes, options);
+  return inFull(x, (wide) => squaredDeviation(wide, axes, options, divisor));
 }
 
 /** The square root of the variance. Its gradient is 0 where it is 0. */
 export function std(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor {
-  return inFull(x, (wide) => flatSqrt(squaredDeviation("std", wide, axes, options)));
+  const divisor = divisorOf("std", x, axes, options);
+  return inFull(x, (wide) => flatSqrt(squaredDeviation(wide, axes, options, divisor)));
 }
 
 /** √Σ x², the Euclidean norm. Its gradient is 0 where it is 0. Overflows where a square does, from 1.8e19 on. */
 export function norm(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  checkedAxes("norm", x, axes);
   return inFull(x, (wide) => flatSqrt(square(wide).sum(axes, options)));
 }
 
@@ -71,21 +76,35 @@ function inFull(x: Tensor, body: (wide: Tensor) => Tensor): Tensor {
 }
 
 function squaredDeviation(
-  op: string,
   x: Tensor,
   axes: Axes | undefined,
-  { correction = 1, keepDim = false }: VarianceOptions,
+  { keepDim = false }: ReduceOptions,
+  divisor: number,
 ): Tensor {
-  const rank = x.shape.length;
-  const reduced = new Set((axesOf(axes) ?? [...x.shape.keys()]).map((axis) => normaliseAxis(op, axis, rank)));
-  const count = sizeOf([...reduced].map((axis) => x.shape[axis] as number));
-  if (!(count - correction > 0))
-    throw new ShapeError(`${op}: ${count} elements with correction ${correction} leave nothing to divide by`);
   // The sum of squares is least at the mean: moving the mean changes nothing, so it needs no gradient.
   const centred = (v: Tensor): Tensor => v.sub(noGrad(() => v.mean(axes, { keepDim: true })));
   return square(centred(centred(x)))
     .sum(axes, { keepDim })
-    .mul(1 / (count - correction));
+    .mul(1 / divisor);
+}
+
+/** n - correction. */
+function divisorOf(
+  op: string,
+  x: Tensor,
+  axes: Axes | undefined,
+  { correction = 1 }: VarianceOptions,
+): number {
+  const count = sizeOf(checkedAxes(op, x, axes).map((axis) => x.shape[axis] as number));
+  if (!(count - correction > 0))
+    throw new ShapeError(`${op}: ${count} elements with correction ${correction} leave nothing to divide by`);
+  return count - correction;
+}
+
+/** The dimensions that are reduced; one that x has not is refused before anything is recorded. */
+function checkedAxes(op: string, { shape }: Tensor, axes: Axes | undefined): number[] {
+  const list = axesOf(axes) ?? [...shape.keys()];
+  return [...new Set(list.map((axis) => normaliseAxis(op, axis, shape.length)))];
 }
 
 function axesOf(axes: Axes | undefined): readonly number[] | undefined {

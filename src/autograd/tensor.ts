@@ -294,18 +294,6 @@ export class Tensor implements GradientSink, Source {
       apply(op, [this, new Tensor(this.gpu, ops.scalar(this.gpu, op.name, other, this.dtype))], {}),
     );
   }
-  abs(): Tensor {
-    return apply(ops.abs, [this], {});
-  }
-  exp(): Tensor {
-    return apply(ops.exp, [this], {});
-  }
-  log(): Tensor {
-    return apply(ops.log, [this], {});
-  }
-  sqrt(): Tensor {
-    return apply(ops.sqrt, [this], {});
-  }
   /** The same values in another element type; the tensor itself where it has that type. */
   to(dtype: DType): Tensor {
     return dtype === this.dtype ? this : apply(ops.cast, [this], { to: dtype });
@@ -321,11 +309,11 @@ export class Tensor implements GradientSink, Source {
   sum(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
     return apply(ops.sum, [this], { axes: typeof axes === "number" ? [axes] : axes, keepDim });
   }
-  /** Mean over some dimensions: Σ / n. */
+  /** Mean over some dimensions: Σ / n. In f32 for halves, whose sums overflow. */
   mean(axes?: Axes, options: { keepDim?: boolean } = {}): Tensor {
     return tidy(() => {
-      const total = this.sum(axes, options);
-      return total.mul(total.size / this.size);
+      const total = (isHalf(this.dtype) ? this.to("f32") : this).sum(axes, options);
+      return total.mul(total.size / this.size).to(this.dtype);
     });
   }
   /** The largest element over some dimensions; NaN where one is NaN. */

@@ -27,6 +27,7 @@ export interface BankAttrs {
  */
 export const bankLinear = defineOp<BankInputs, BankAttrs, BankSaved>({
   name: "bankLinear",
+  half: { inputs: [1], saved: ["weight"] },
   autocast: true,
   dtypes: ["f32", "f32", "f32", "i32"],
   shape([x, weight, bias, route]) {

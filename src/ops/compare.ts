@@ -9,7 +9,7 @@ import {
 import type { KernelSpec } from "../gpu/index.ts";
 import { stretched } from "./copy.ts";
 import { defineOp, type Op } from "./define-op.ts";
-import { areInOneChunk, runRows, threads } from "./ranges.ts";
+import { areInOneChunk, runFlat, threads } from "./ranges.ts";
 import { commonType, KIND, kindOf, wordOf } from "./words.ts";
 
 /** `number`: the second operand where that is no array. It is rounded to the type of the first. */
@@ -20,7 +20,8 @@ export interface CompareAttrs {
 type Operands = readonly [GpuArray, GpuArray | null];
 export type CompareOp = Op<Operands, CompareAttrs, Record<string, never>>;
 
-const kernel: KernelSpec = { shader: "compare", entry: "forward" };
+const flatKernel: KernelSpec = { shader: "compare", entry: "flat" };
+const generalKernel: KernelSpec = { shader: "compare", entry: "general" };
 
 /** The ways in which two numbers may lie, as bits; NEITHER: one of them is NaN. */
 const LESS = 1;
@@ -28,31 +29,31 @@ const EQUAL = 2;
 const GREATER = 4;
 const NEITHER = 8;
 
-function ask(
-  gpu: Gpu,
-  { a, b, word, shape }: { a: GpuArray; b: GpuArray | null; word: number; shape: Shape },
-  kind: number,
-  accepts: number,
-): GpuArray {
+interface Question {
+  readonly a: GpuArray;
+  /** null: `word` for every element. */
+  readonly b: GpuArray | null;
+  readonly word: number;
+  readonly kind: number;
+  readonly accepts: number;
+}
+
+function ask(gpu: Gpu, { a, b, word, kind, accepts }: Question, shape: Shape): GpuArray {
   const y = gpu.empty(shape, "bool");
   if (y.size === 0) return y;
   const numbers = { kind, accepts, has_b: b ? 1 : 0, b_word: word };
   if (sameShape(a.shape, shape) && (!b || sameShape(b.shape, shape))) {
     const params = { ...numbers, rank: 0, shape: [], strides_a: [], strides_b: [] };
-    runRows(gpu, kernel, { rows: y.size, split: { a, b, y }, params, count: "n", grid: threads });
+    runFlat(gpu, flatKernel, { y_fours: y, a_fours: a, b_fours: b }, params);
   } else if (areInOneChunk({ a, b, y })) {
     const strides_a = broadcastStrides(a.shape, a.strides, shape);
     const strides_b = b ? broadcastStrides(b.shape, b.strides, shape) : [];
     const params = { ...numbers, n: y.size, rank: shape.length, shape, strides_a, strides_b };
-    gpu.run(kernel, { a, b, y }, params, threads(y.size));
+    gpu.run(generalKernel, { a, b, y }, params, threads(y.size));
   } else {
     // Strides do not reach across chunks: what is stretched is written out.
-    return ask(
-      gpu,
-      { a: stretched(gpu, a, shape), b: b && stretched(gpu, b, shape), word, shape },
-      kind,
-      accepts,
-    );
+    const wide = { a: stretched(gpu, a, shape), b: b && stretched(gpu, b, shape) };
+    return ask(gpu, { ...wide, word, kind, accepts }, shape);
   }
   return y;
 }
@@ -69,7 +70,7 @@ function comparison(name: string, accepts: number): CompareOp {
     shape: ([a, b]) => (b ? broadcastShapes(name, a, b) : a),
     forward(gpu, [a, b], { number = 0 }, _needs, shape) {
       const word = wordOf(name, a.dtype, number);
-      return { output: ask(gpu, { a, b, word, shape }, kindOf(a), accepts), saved: {} };
+      return { output: ask(gpu, { a, b, word, kind: kindOf(a), accepts }, shape), saved: {} };
     },
   });
 }
@@ -95,7 +96,7 @@ function classification(name: string, accepts: number): ClassifyOp {
     shape: ([x]) => x,
     forward(gpu, [x], _attrs, _needs, shape) {
       const word = wordOf(name, "f32", Number.POSITIVE_INFINITY);
-      return { output: ask(gpu, { a: x, b: null, word, shape }, KIND.magnitude, accepts), saved: {} };
+      return { output: ask(gpu, { a: x, b: null, word, kind: KIND.magnitude, accepts }, shape), saved: {} };
     },
   });
 }

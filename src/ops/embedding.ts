@@ -1,11 +1,29 @@
-import { type Gpu, type GpuArray, type Shape, showShape } from "../array/index.ts";
-import { ShapeError } from "../gpu/index.ts";
+import { type DType, type Gpu, type GpuArray, type Shape, showShape } from "../array/index.ts";
+import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { addRows } from "./add-rows.ts";
 import { defineOp } from "./define-op.ts";
-import { columnKernel, fill } from "./kernels.ts";
+import { fill } from "./kernels.ts";
 import { eachRange, labelOf, runRows, threads } from "./ranges.ts";
+import { storedAs } from "./stored.ts";
 
-const forwardKernel = columnKernel("embedding", "forward");
+const kernels = new Map<string, KernelSpec>();
+
+/** The look-up in a table of f32 or halves, of rows in groups of `width`. */
+function kernelOf(type: DType, width: 1 | 4): KernelSpec {
+  const key = `${type} ${width}`;
+  let kernel = kernels.get(key);
+  if (!kernel) {
+    const halves = storedAs("table", type, width);
+    kernel = {
+      shader: "embedding",
+      entry: "forward",
+      uses: width === 1 ? { "lib/vec4": "lib/scalar" } : {},
+      constants: halves ? { stored: halves.stored, row_at: halves.at("i") } : {},
+    };
+    kernels.set(key, kernel);
+  }
+  return kernel;
+}
 
 export interface EmbeddingAttrs {
   /** The row of this id gets no gradient from the look-up. */
@@ -19,12 +37,14 @@ interface EmbeddingSaved {
 }
 
 /**
- * Rows of a table: y[i] = table[ids[i]]. table [V, C], ids [...] i32 -> [..., C].
+ * Rows of a table: y[i] = table[ids[i]]. table [V, C], of halves too, ids [...] i32 -> [..., C] f32.
  * Ids outside 0..V-1 must be refused on the host: the GPU reads the last row without a word.
  * The gradient adds rows with equal ids in their order; those of ids out of range are left out.
  */
 export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], EmbeddingAttrs, EmbeddingSaved>({
   name: "embedding",
+  half: { inputs: [0] },
+  result: () => "f32",
   dtypes: ["f32", "i32"],
   shape([table, ids]) {
     if (table.length !== 2)
@@ -48,7 +68,9 @@ export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], Emb
 /** y[i] = table[ids[i]]: table [V, C], ids [n] i32 -> y [n, C]. */
 function lookUp(gpu: Gpu, table: GpuArray, ids: GpuArray, y: GpuArray): void {
   const all = table.shape[0] as number;
-  const { kernel, columns } = forwardKernel(table.shape[1] as number);
+  const width = (table.shape[1] as number) % 4 === 0 ? 4 : 1;
+  const columns = (table.shape[1] as number) / width;
+  const kernel = kernelOf(table.dtype, width);
   const ranges = { rows: all, arrays: { table } };
   eachRange(gpu, labelOf(kernel), ranges, NOTHING, (parts, first, rows) => {
     runRows(gpu, kernel, {

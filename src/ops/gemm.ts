@@ -1,9 +1,12 @@
-import type { Gpu, GpuArray } from "../array/index.ts";
+import { type DType, type Gpu, type GpuArray, isHalf } from "../array/index.ts";
 import { grid1d, type KernelSpec } from "../gpu/index.ts";
 import { activate, activationCode } from "./activation.ts";
+import { castArray } from "./cast.ts";
 import { contract } from "./contraction.ts";
 import { type Product, type Strides, stridesOf } from "./product.ts";
 import { contractionOf, productOf } from "./product-pieces.ts";
+
+import { storedAs } from "./stored.ts";
 
 export type { Layout, Product } from "./product.ts";
 
@@ -25,12 +28,15 @@ interface Variant {
   readonly lanes?: number;
   /** Loads, and stores, four floats at a time. */
   readonly fours?: Fours;
+  /** Element type of b: halves are read as they are stored. */
+  readonly typeOfB?: DType;
 }
 
 const kernels = new Map<string, KernelSpec>();
 
-function kernelOf({ shader, entry, lanes = 0, fours = NO_FOURS }: Variant, store: Store): KernelSpec {
-  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores}`;
+function kernelOf(variant: Variant, store: Store): KernelSpec {
+  const { shader, entry, lanes = 0, fours = NO_FOURS, typeOfB = "f32" } = variant;
+  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores} ${typeOfB}`;
   let kernel = kernels.get(key);
   if (!kernel) {
     const uses: Record<string, string> = {};
@@ -42,6 +48,13 @@ function kernelOf({ shader, entry, lanes = 0, fours = NO_FOURS }: Variant, store
     if (lanes > 0 && shader === "matmul_vector") {
       uses["lib/row_workgroup"] = "lib/row_subgroup";
       uses["lib/lanes_workgroup"] = "lib/lanes_subgroup";
+    }
+    const halves = storedAs("b", typeOfB, fours.loads ? 4 : 1);
+    if (halves) {
+      constants.stored_b = halves.stored;
+      if (shader === "matmul") constants.load_b = halves.at("i");
+      else if (fours.loads) constants.load_b4 = halves.at("i");
+      else constants.load_b4 = `vec4f(${["i", "i + 1u", "i + 2u", "i + 3u"].map(halves.at).join(", ")})`;
     }
     kernel = { shader, entry, uses, constants };
     kernels.set(key, kernel);
@@ -78,8 +91,6 @@ function subgroupRows(entry: Entry, lanes: number): number {
 
 interface Choice {
   readonly variant: Variant;
-  /** Whether the kernel's results are c4, in groups of four, or c. */
-  readonly storesFour: boolean;
   readonly rows: number;
   readonly columns: number;
 }
@@ -89,22 +100,21 @@ function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
   const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
   const entry = subgroupEntry(p, lanes);
   const fours = foursOf(p, strides);
+  const typeOfB = p.b.dtype;
   const isSum = (p.sums ?? 1) > 1 || p.routing === "collect";
   if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
-    return {
-      variant: { shader: "matmul_vector", entry: "nt", lanes, fours },
-      storesFour: fours.stores,
-      rows: 1,
-      columns: 4,
-    };
+    return { variant: { shader: "matmul_vector", entry: "nt", lanes, fours, typeOfB }, rows: 1, columns: 4 };
   }
   if (!gpu.isSoftware)
-    return { variant: { shader: "matmul", entry: "tiled" }, storesFour: false, rows: 64, columns: 64 };
+    return { variant: { shader: "matmul", entry: "tiled", typeOfB }, rows: 64, columns: 64 };
   if (!entry || (isSum && entry !== "tn"))
-    return { variant: { shader: "matmul", entry: "plain" }, storesFour: false, rows: 32, columns: 32 };
+    return { variant: { shader: "matmul", entry: "plain", typeOfB }, rows: 32, columns: 32 };
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
-  const variant = { shader, entry, lanes, fours };
-  return { variant, storesFour: fours.stores, rows: subgroupRows(entry, lanes), columns: 4 * lanes };
+  return {
+    variant: { shader, entry, lanes, fours, typeOfB },
+    rows: subgroupRows(entry, lanes),
+    columns: 4 * lanes,
+  };
 }
 
 function storeOf({ activation, accumulate }: Product): Store {
@@ -119,7 +129,9 @@ const MOST_PRODUCTS = 65_535;
  * Records matrix products: one dispatch, or more for a batch beyond 65,535, and for arrays of several chunks, whose
  * products are recorded in pieces.
  */
-export function gemm(gpu: Gpu, p: Product): void {
+export function gemm(gpu: Gpu, product: Product): void {
+  // Kernels read halves of b alone: frozen weights are on that side.
+  const p = isHalf(product.a.dtype) ? { ...product, a: castArray(gpu, product.a, "f32") } : product;
   const { M, N, batch = 1 } = p;
   if (M === 0 || N === 0 || batch === 0) return;
   const strides = stridesOf(p);
@@ -145,12 +157,7 @@ function isBound(array: GpuArray | null | undefined): boolean {
 }
 
 /** Records products whose arrays can be bound. */
-function recordProduct(
-  gpu: Gpu,
-  p: Product,
-  strides: Strides,
-  { variant, storesFour, rows, columns }: Choice,
-): void {
+function recordProduct(gpu: Gpu, p: Product, strides: Strides, { variant, rows, columns }: Choice): void {
   const { M, N, K, batch = 1 } = p;
   const arrays: Record<string, GpuArray | null> = {
     a: p.a,
@@ -158,6 +165,7 @@ function recordProduct(
     bias: p.bias ?? null,
     route: p.route ?? null,
   };
+  const storesFour = variant.fours?.stores === true;
   arrays[storesFour ? "c4" : "c"] = p.c;
   // A dummy that nothing else in the dispatch is bound to: it is bound for writing.
   if (p.activation) arrays[storesFour ? "kept4" : "kept"] = p.z ?? gpu.empty([4]);
@@ -177,9 +185,9 @@ function recordProduct(
     first: 0,
     scale: p.scale ?? 1,
   };
+  const kernel = kernelOf(variant, storeOf(p));
   // Each group of rows is in the sum of one expert.
   const terms = p.routing === "collect" ? params.sums : batch * params.sums;
-  const kernel = kernelOf(variant, storeOf(p));
   const [x, y] = grid1d(Math.ceil(N / columns) * Math.ceil(M / rows));
   for (let first = 0; first < batch; first += MOST_PRODUCTS) {
     const count = Math.min(MOST_PRODUCTS, batch - first);

@@ -26,6 +26,7 @@ interface LinearSaved {
  */
 export const linear = defineOp<readonly [GpuArray, GpuArray, GpuArray | null], LinearAttrs, LinearSaved>({
   name: "linear",
+  half: { inputs: [1], saved: ["weight"] },
   autocast: true,
   shape([x, weight, bias], { activation }) {
     checkActivation("linear", activation);

@@ -148,6 +148,7 @@ export const matmul = defineOp<
   MatmulSaved
 >({
   name: "matmul",
+  half: { inputs: [1], saved: ["b"] },
   autocast: true,
   shape([a, b, bias], attrs) {
     checkActivation("matmul", attrs.activation);

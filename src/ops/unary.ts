@@ -106,9 +106,9 @@ export const tanh = unary("tanh", { value: "tanh_safe(x)", slope: "1.0 - v * v",
 export const sigmoid = unary("sigmoid", { value: "sigmoid(x)", slope: "v * (1.0 - v)", saves: "y" });
 export const softplus = unary("softplus", { value: "softplus(x)", slope: "sigmoid(v)", saves: "x" });
 export const erf = unary("erf", { value: "erf(x)", slope: "1.1283791 * exp(-v * v)", saves: "x" });
-/** Between a and b; the gradient passes strictly inside and on the bounds. */
+/** Between a and b (b where a is above it); the gradient passes strictly inside and on the bounds. */
 export const clamp = unary("clamp", {
-  value: "clamp(x, T(params.a), T(params.b))",
+  value: "min(max(x, T(params.a)), T(params.b))",
   slope: "select(T(0.0), T(1.0), (v >= T(params.a)) & (v <= T(params.b)))",
   saves: "x",
 });

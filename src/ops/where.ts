@@ -10,7 +10,7 @@ import {
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { stretched } from "./copy.ts";
 import { defineOp } from "./define-op.ts";
-import { areInOneChunk, runRows, threads } from "./ranges.ts";
+import { areInOneChunk, runFlat, threads } from "./ranges.ts";
 import { sumTo } from "./reduce.ts";
 import { commonType, wordOf } from "./words.ts";
 
@@ -29,34 +29,34 @@ interface WhereSaved {
   readonly shapeB: Shape;
 }
 
-const kernel: KernelSpec = { shader: "where", entry: "forward" };
+const flatKernel: KernelSpec = { shader: "where", entry: "flat" };
+const generalKernel: KernelSpec = { shader: "where", entry: "general" };
 
 /** An operand: an array, or one word for every element. */
 type Operand = GpuArray | number;
 
-function pick(gpu: Gpu, cond: GpuArray, [a, b]: readonly [Operand, Operand], y: GpuArray): GpuArray {
+/** Writes y: `a` where cond is not 0, else `b`. */
+function pick(gpu: Gpu, cond: GpuArray, [first, second]: readonly [Operand, Operand], y: GpuArray): GpuArray {
   const { shape } = y;
   if (y.size === 0) return y;
-  const arrays = [cond, a, b].map((x) => (typeof x === "number" ? null : x));
-  const [, ofA = null, ofB = null] = arrays;
-  const words = { ...wordParams("a", a), ...wordParams("b", b) };
-  const all = { cond, a: ofA, b: ofB, y };
-  if (arrays.every((x) => !x || sameShape(x.shape, shape))) {
+  const a = typeof first === "number" ? null : first;
+  const b = typeof second === "number" ? null : second;
+  const words = { ...wordParams("a", first), ...wordParams("b", second) };
+  if ([cond, a, b].every((x) => !x || sameShape(x.shape, shape))) {
     const params = { ...words, rank: 0, shape: [], strides_cond: [], strides_a: [], strides_b: [] };
-    runRows(gpu, kernel, { rows: y.size, split: all, params, count: "n", grid: threads });
+    runFlat(gpu, flatKernel, { y_fours: y, cond_fours: cond, a_fours: a, b_fours: b }, params);
     return y;
   }
-  if (areInOneChunk(all)) {
-    const [strides_cond = [], strides_a = [], strides_b = []] = arrays.map((x) =>
-      x ? broadcastStrides(x.shape, x.strides, shape) : [],
-    );
-    const params = { ...words, n: y.size, rank: shape.length, shape, strides_cond, strides_a, strides_b };
-    gpu.run(kernel, all, params, threads(y.size));
+  if (areInOneChunk({ cond, a, b, y })) {
+    const strides = (x: GpuArray | null) => (x ? broadcastStrides(x.shape, x.strides, shape) : []);
+    const layout = { strides_cond: strides(cond), strides_a: strides(a), strides_b: strides(b) };
+    const params = { ...words, n: y.size, rank: shape.length, shape, ...layout };
+    gpu.run(generalKernel, { cond, a, b, y }, params, threads(y.size));
     return y;
   }
   // Strides do not reach across chunks: what is stretched is written out.
   const wide = (x: Operand): Operand => (typeof x === "number" ? x : stretched(gpu, x, shape));
-  return pick(gpu, stretched(gpu, cond, shape), [wide(a), wide(b)], y);
+  return pick(gpu, stretched(gpu, cond, shape), [wide(first), wide(second)], y);
 }
 
 function wordParams(name: "a" | "b", operand: Operand): Record<string, number> {

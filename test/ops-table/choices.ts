@@ -121,7 +121,7 @@ const kinds: readonly Row[] = [
   row(op, {
     reference: (inputs) => R.map(floats(inputs, 0), (v) => Number(f(v))),
     cases: [
-      { name: "[3, 5]", inputs: [normal([3, 5], 1)], gradient: false },
+      { name: "[3, 5, 7]", inputs: [normal([3, 5, 7], 1)], gradient: false },
       { name: "of edges", inputs: [R.ref([13], edges.map(Math.fround))], gradient: false },
       { name: "nothing", inputs: [R.ref([0, 2])], gradient: false },
     ],

@@ -20,9 +20,6 @@ export {
 } from "./binary.ts";
 export type { Derivative, RefInput } from "./derivative.ts";
 export { derivatives } from "./derivatives.ts";
-export { concat, permute, reshape, slice, split, stack } from "./layout.ts";
-export { embedding, gatherLast, indexSelect, zeroRow } from "./lookup.ts";
-export { type CrossEntropyOptions, crossEntropy, maskedCrossEntropy, mse, symmetricKL } from "./losses.ts";
 export { concat, flip, pad, permute, reshape, slice, split, stack, tile } from "./layout.ts";
 export { embedding, gather, gatherLast, indexSelect, scatterAdd, zeroRow } from "./lookup.ts";
 export {
