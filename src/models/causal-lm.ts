@@ -1,4 +1,4 @@
-import type { Gpu } from "../array/index.ts";
+import { type Gpu, showShape } from "../array/index.ts";
 import { linear, Parameter, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { type ForwardOptions, Module, type Site } from "../nn/index.ts";
@@ -83,4 +83,15 @@ export class CausalHead extends Module {
   forward(hidden: Tensor, words: Tensor): Tensor {
     return linear(hidden, this.weight ?? words, this.bias);
   }
+}
+
+/** Refuses ids and positions that are no [batch, length] of one shape. */
+export function expectTokens(model: string, { inputIds, positionIds }: CausalInput): void {
+  const [ids, positions] = [inputIds.shape, positionIds.shape];
+  if (ids.length !== 2)
+    throw new ShapeError(`${model}: inputIds ${showShape(ids)}, expected [batch, length]`);
+  if (showShape(positions) !== showShape(ids))
+    throw new ShapeError(
+      `${model}: positionIds ${showShape(positions)}, inputIds ${showShape(ids)}; expected the same`,
+    );
 }

@@ -1,6 +1,5 @@
-import { type Gpu, showShape } from "../array/index.ts";
+import type { Gpu } from "../array/index.ts";
 import { add, attention, drawOf, matmul, Parameter, type Tensor, tidy } from "../autograd/index.ts";
-import { ShapeError } from "../gpu/index.ts";
 import { loadStateDict, type RawTensor } from "../io/index.ts";
 import {
   Embedding,
@@ -11,7 +10,13 @@ import {
   OutputSite,
   type Site,
 } from "../nn/index.ts";
-import { CausalHead, type CausalInput, type CausalLM, type CausalOptions } from "./causal-lm.ts";
+import {
+  CausalHead,
+  type CausalInput,
+  type CausalLM,
+  type CausalOptions,
+  expectTokens,
+} from "./causal-lm.ts";
 import { type Gpt2Activation, type Gpt2Config, gpt2Activation } from "./gpt2-config.ts";
 
 /** y = f(x weight + bias), f an activation or none: x [..., in] -> [..., out]. weight [in, out], as GPT-2 stores it. */
@@ -231,17 +236,6 @@ export class Gpt2LMHeadModel extends Module implements CausalLM {
   forward(input: CausalInput, options: CausalOptions = {}): Tensor {
     return tidy(() => this.logits(this.hidden(input, options)));
   }
-}
-
-/** Refuses ids and positions that are no [batch, length] of one shape. */
-export function expectTokens(model: string, { inputIds, positionIds }: CausalInput): void {
-  const [ids, positions] = [inputIds.shape, positionIds.shape];
-  if (ids.length !== 2)
-    throw new ShapeError(`${model}: inputIds ${showShape(ids)}, expected [batch, length]`);
-  if (showShape(positions) !== showShape(ids))
-    throw new ShapeError(
-      `${model}: positionIds ${showShape(positions)}, inputIds ${showShape(ids)}; expected the same`,
-    );
 }
 
 /**

@@ -16,6 +16,9 @@ export {
 export { Gpt2LMHeadModel, gpt2FromTensors } from "./gpt2.ts";
 export { type Gpt2Config, parseGpt2Config } from "./gpt2-config.ts";
 export { type CacheSize, KeyValueCache } from "./key-value-cache.ts";
+export { LlamaForCausalLM, llamaFromTensors } from "./llama.ts";
+export { type LlamaConfig, parseLlamaConfig } from "./llama-config.ts";
+export { type Llama2cCheckpoint, readLlama2c } from "./llama2c.ts";
 export {
   type EncoderInput,
   RobertaForMaskedLM,
