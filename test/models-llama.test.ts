@@ -195,7 +195,7 @@ test("an unsupported config is refused", () => {
   refused({ model_type: undefined }, /config: no "model_type"; supported/);
   refused({ hidden_act: "gelu" }, /config: hidden_act is "gelu"; supported: "silu"/);
   refused({ use_sliding_window: true }, /use_sliding_window is true; supported: false/);
-  refused({ num_key_value_heads: 3 }, /num_attention_heads 4 does not split into 3 heads of keys/);
+  refused({ num_key_value_heads: 3 }, /num_attention_heads 4 do not share num_key_value_heads 3 evenly/);
   refused({ hidden_size: 18 }, /hidden_size 18 does not split into 4 heads/);
   refused({ head_dim: 5 }, /head_dim is 5, expected an even number/);
   refused({ rope_scaling: { rope_type: "yarn", factor: 2 } }, /rope_scaling of type "yarn"; supported/);

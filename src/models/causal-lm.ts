@@ -24,11 +24,13 @@ export interface CausalOptions extends ForwardOptions {
 }
 
 /** A causal language model, as generation and losses see it. */
-export interface CausalLM {
+export interface CausalLM extends Module {
   readonly gpu: Gpu;
   readonly vocabularySize: number;
   /** The longest text, in tokens. */
   readonly positions: number;
+  /** Tokens that end a text. */
+  readonly stopTokens: readonly number[];
   /** Layers, and channels of the keys (and of the values) of each. */
   readonly cacheShape: { readonly layers: number; readonly channels: number };
   sites(): Site[];

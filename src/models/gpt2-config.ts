@@ -1,5 +1,4 @@
-import { configFlag, configIds, configModelType, expectSplit } from "./causal-config.ts";
-import { type ConfigJson, checkFixed, configChoice, configNumber, configObject } from "./config-values.ts";
+import { ConfigReader, expectHeads } from "./config-reader.ts";
 
 const ACTIVATIONS = {
   gelu_new: "geluTanh",
@@ -58,35 +57,34 @@ const OTHER_NAMES = {
  * theirs too. Throws FormatError for another architecture, an impossible number or an unsupported setting.
  */
 export function parseGpt2Config(json: unknown, overrides: Partial<Gpt2Config> = {}): Gpt2Config {
-  const source = withUsualNames(configObject(json), overrides);
-  configModelType(source, ["gpt2"]);
-  checkFixed(source, FIXED);
-  const channels = configNumber(source, "n_embd", "size");
+  const read = new ConfigReader(withUsualNames(json, overrides));
+  read.architecture(["gpt2"]);
+  read.expect(FIXED);
+  const channels = read.number("n_embd", "size");
   const config: Gpt2Config = {
     model_type: "gpt2",
-    vocab_size: configNumber(source, "vocab_size", "size"),
-    n_positions: configNumber(source, "n_positions", "size"),
+    vocab_size: read.number("vocab_size", "size"),
+    n_positions: read.number("n_positions", "size"),
     n_embd: channels,
-    n_layer: configNumber(source, "n_layer", "size"),
-    n_head: configNumber(source, "n_head", "size"),
-    n_inner: configNumber(source, "n_inner", "size", 4 * channels),
-    activation_function: configChoice(
-      source,
+    n_layer: read.number("n_layer", "size"),
+    n_head: read.number("n_head", "size"),
+    n_inner: read.number("n_inner", "size", 4 * channels),
+    activation_function: read.choice(
       "activation_function",
       Object.keys(ACTIVATIONS) as (keyof typeof ACTIVATIONS)[],
       "gelu_new",
     ),
-    layer_norm_epsilon: configNumber(source, "layer_norm_epsilon", "number", 1e-5),
-    scale_attn_weights: configFlag(source, "scale_attn_weights", true),
-    scale_attn_by_inverse_layer_idx: configFlag(source, "scale_attn_by_inverse_layer_idx", false),
-    tie_word_embeddings: configFlag(source, "tie_word_embeddings", true),
-    lm_head_bias: configFlag(source, "lm_head_bias", false),
-    embd_pdrop: configNumber(source, "embd_pdrop", "share", 0.1),
-    resid_pdrop: configNumber(source, "resid_pdrop", "share", 0.1),
-    attn_pdrop: configNumber(source, "attn_pdrop", "share", 0.1),
-    eos_token_ids: overrides.eos_token_ids ?? configIds(source, "eos_token_id"),
+    layer_norm_epsilon: read.number("layer_norm_epsilon", "positive", 1e-5),
+    scale_attn_weights: read.flag("scale_attn_weights", true),
+    scale_attn_by_inverse_layer_idx: read.flag("scale_attn_by_inverse_layer_idx", false),
+    tie_word_embeddings: read.flag("tie_word_embeddings", true),
+    lm_head_bias: read.flag("lm_head_bias", false),
+    embd_pdrop: read.number("embd_pdrop", "share", 0.1),
+    resid_pdrop: read.number("resid_pdrop", "share", 0.1),
+    attn_pdrop: read.number("attn_pdrop", "share", 0.1),
+    eos_token_ids: overrides.eos_token_ids ?? read.ids("eos_token_id"),
   };
-  expectSplit("n_embd", config.n_embd, config.n_head, "heads");
+  expectHeads("n_embd", config.n_embd, config.n_head);
   return config;
 }
 
@@ -95,7 +93,8 @@ export function gpt2Activation({ activation_function: name }: Gpt2Config): Gpt2A
   return ACTIVATIONS[name];
 }
 
-function withUsualNames(json: ConfigJson, overrides: Partial<Gpt2Config>): ConfigJson {
+function withUsualNames(json: unknown, overrides: Partial<Gpt2Config>): unknown {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return json;
   const source: Record<string, unknown> = { ...json };
   for (const [usual, other] of Object.entries(OTHER_NAMES)) source[usual] ??= source[other];
   if (source.model_type === "gpt2-like") source.model_type = "gpt2";

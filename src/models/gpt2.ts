@@ -216,6 +216,10 @@ export class Gpt2LMHeadModel extends Module implements CausalLM {
     return this.#config.n_positions;
   }
 
+  get stopTokens(): readonly number[] {
+    return this.#config.eos_token_ids;
+  }
+
   get cacheShape(): { readonly layers: number; readonly channels: number } {
     return { layers: this.#config.n_layer, channels: this.#config.n_embd };
   }

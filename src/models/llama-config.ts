@@ -1,7 +1,6 @@
 import type { RotaryScaling } from "../autograd/index.ts";
 import { FormatError } from "../io/index.ts";
-import { configFlag, configIds, configModelType, expectSplit } from "./causal-config.ts";
-import { type ConfigJson, checkFixed, configNumber, configObject } from "./config-values.ts";
+import { ConfigReader, expectHeads } from "./config-reader.ts";
 
 /** The settings of a Llama or Qwen2, under the names of its config.json. */
 export interface LlamaConfig {
@@ -47,54 +46,62 @@ const FIXED = {
  * number or an unsupported setting.
  */
 export function parseLlamaConfig(json: unknown, overrides: Partial<LlamaConfig> = {}): LlamaConfig {
-  const source = configObject(json, overrides);
-  const type = configModelType(source, ["llama", "qwen2"]);
-  checkFixed(source, FIXED);
-  const rope = objectAt(source, "rope_parameters") ?? {};
-  const heads = configNumber(source, "num_attention_heads", "size");
-  const channels = configNumber(source, "hidden_size", "size");
-  const hasSize = (source.head_dim ?? null) !== null;
-  if (!hasSize) expectSplit("hidden_size", channels, heads, "heads");
-  const attentionBias = configFlag(source, "attention_bias", false);
+  const read = new ConfigReader(isObject(json) ? { ...json, ...overrides } : json);
+  const type = read.architecture(["llama", "qwen2"]);
+  read.expect(FIXED);
+  const heads = read.number("num_attention_heads", "size");
+  const channels = read.number("hidden_size", "size");
+  if (read.value("head_dim") === null) expectHeads("hidden_size", channels, heads);
+  const keyHeads = read.number("num_key_value_heads", "size", heads);
+  if (heads % keyHeads !== 0)
+    throw new FormatError(
+      `config: num_attention_heads ${heads} do not share num_key_value_heads ${keyHeads} evenly`,
+    );
+  const rope = new ConfigReader(objectAt(read, "rope_parameters") ?? {});
+  const attentionBias = read.flag("attention_bias", false);
   const config: LlamaConfig = {
     model_type: type,
-    vocab_size: configNumber(source, "vocab_size", "size"),
+    vocab_size: read.number("vocab_size", "size"),
     hidden_size: channels,
-    intermediate_size: configNumber(source, "intermediate_size", "size"),
-    num_hidden_layers: configNumber(source, "num_hidden_layers", "size"),
+    intermediate_size: read.number("intermediate_size", "size"),
+    num_hidden_layers: read.number("num_hidden_layers", "size"),
     num_attention_heads: heads,
-    num_key_value_heads: configNumber(source, "num_key_value_heads", "size", heads),
-    head_dim: configNumber(source, "head_dim", "size", channels / heads),
-    max_position_embeddings: configNumber(source, "max_position_embeddings", "size"),
-    rms_norm_eps: configNumber(source, "rms_norm_eps", "number", 1e-6),
-    rope_theta: configNumber({ ...rope, ...source }, "rope_theta", "number", 10_000),
-    rope_scaling: overrides.rope_scaling ?? scalingOf(objectAt(source, "rope_scaling") ?? rope),
-    tie_word_embeddings: configFlag(source, "tie_word_embeddings", false),
-    qkv_bias: configFlag(source, "qkv_bias", type === "qwen2" || attentionBias),
-    output_bias: configFlag(source, "output_bias", type === "llama" && attentionBias),
-    mlp_bias: configFlag(source, "mlp_bias", false),
-    attention_dropout: configNumber(source, "attention_dropout", "share", 0),
-    eos_token_ids: overrides.eos_token_ids ?? configIds(source, "eos_token_id"),
+    num_key_value_heads: keyHeads,
+    head_dim: read.number("head_dim", "size", channels / heads),
+    max_position_embeddings: read.number("max_position_embeddings", "size"),
+    rms_norm_eps: read.number("rms_norm_eps", "positive", 1e-6),
+    rope_theta: read.number("rope_theta", "positive", rope.number("rope_theta", "positive", 10_000)),
+    rope_scaling:
+      overrides.rope_scaling ??
+      scalingOf(new ConfigReader(objectAt(read, "rope_scaling") ?? objectAt(read, "rope_parameters") ?? {})),
+    tie_word_embeddings: read.flag("tie_word_embeddings", false),
+    qkv_bias: read.flag("qkv_bias", type === "qwen2" || attentionBias),
+    output_bias: read.flag("output_bias", type === "llama" && attentionBias),
+    mlp_bias: read.flag("mlp_bias", false),
+    attention_dropout: read.number("attention_dropout", "share", 0),
+    eos_token_ids: overrides.eos_token_ids ?? read.ids("eos_token_id"),
   };
-  expectSplit("num_attention_heads", heads, config.num_key_value_heads, "heads of keys");
   if (config.head_dim % 2 !== 0)
     throw new FormatError(`config: head_dim is ${config.head_dim}, expected an even number`);
   return config;
 }
 
-function objectAt(source: ConfigJson, name: string): ConfigJson | null {
-  const value = source[name] ?? null;
-  if (value === null) return null;
-  if (typeof value === "object" && !Array.isArray(value)) return value as ConfigJson;
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function objectAt(read: ConfigReader, name: string): object | null {
+  const value = read.value(name);
+  if (value === null || isObject(value)) return value;
   throw new FormatError(`config: ${name} is ${JSON.stringify(value)}, expected an object`);
 }
 
 /** `{"rope_type": "llama3", "factor": 8, …}`; the type is called "type" in old files. */
-function scalingOf(source: ConfigJson): RotaryScaling | null {
-  const kind = source.rope_type ?? source.type ?? "default";
+function scalingOf(read: ConfigReader): RotaryScaling | null {
+  const kind = read.value("rope_type") ?? read.value("type") ?? "default";
   if (kind === "default") return null;
-  const value = (name: string, fallback?: number): number => configNumber(source, name, "number", fallback);
-  if (kind === "linear") return { kind, factor: value("factor") };
+  const factor = (): number => read.number("factor", "positive");
+  if (kind === "linear") return { kind, factor: factor() };
   if (kind !== "llama3") {
     throw new FormatError(
       `config: rope_scaling of type ${JSON.stringify(kind)}; supported: "default", "linear", "llama3"`,
@@ -102,9 +109,9 @@ function scalingOf(source: ConfigJson): RotaryScaling | null {
   }
   return {
     kind,
-    factor: value("factor"),
-    lowFrequencyFactor: value("low_freq_factor"),
-    highFrequencyFactor: value("high_freq_factor"),
-    originalPositions: value("original_max_position_embeddings"),
+    factor: factor(),
+    lowFrequencyFactor: read.number("low_freq_factor", "positive"),
+    highFrequencyFactor: read.number("high_freq_factor", "positive"),
+    originalPositions: read.number("original_max_position_embeddings", "size"),
   };
 }

@@ -227,6 +227,10 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     return this.#config.max_position_embeddings;
   }
 
+  get stopTokens(): readonly number[] {
+    return this.#config.eos_token_ids;
+  }
+
   get cacheShape(): { readonly layers: number; readonly channels: number } {
     const { num_hidden_layers: layers, num_key_value_heads: heads, head_dim: size } = this.#config;
     return { layers, channels: heads * size };

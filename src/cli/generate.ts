@@ -1,0 +1,124 @@
+import { Stream } from "../autograd/index.ts";
+import { beamSearch, type CausalLM, generate as generateText } from "../models/index.ts";
+import { openCausalFolder } from "../train/index.ts";
+import { UsageError } from "./failure.ts";
+import { withGpu } from "./session.ts";
+
+export interface GenerateCommand {
+  readonly path: string;
+  readonly prompt: string;
+  readonly maxNew: number;
+  /** 0 or undefined without topK and topP: the likeliest token each time. */
+  readonly temperature: number | undefined;
+  readonly topK: number | undefined;
+  readonly topP: number | undefined;
+  readonly beams: number | undefined;
+  readonly lengthPenalty: number | undefined;
+  readonly noRepeat: number | undefined;
+  readonly seed: number;
+  readonly device: string | undefined;
+}
+
+/** Prints a prompt and how a causal language model continues it: token by token, or all at once after beam search. */
+export async function generate(command: GenerateCommand): Promise<void> {
+  checkFlags(command);
+  const { path, prompt, maxNew, device } = command;
+  const source = openCausalFolder(path);
+  const { tokenizer } = source;
+  const ids = tokenizer.encode(prompt);
+  if (ids.length === 0)
+    throw new UsageError(
+      "generate: --prompt is empty, and this model's texts begin with no token of their own",
+    );
+  await withGpu(device, async (gpu) => {
+    const model = source.load(gpu);
+    const { eosId } = tokenizer;
+    const stopTokens = [...new Set([...model.stopTokens, ...(eosId === null ? [] : [eosId])])];
+    const shown = new StreamedText((list) => tokenizer.decode(list), ids);
+    shown.flush();
+    await continueText(model, ids, { ...command, maxNew, stopTokens }, (token) => {
+      if (!stopTokens.includes(token)) shown.push(token);
+    });
+    shown.end();
+  });
+}
+
+type Settings = GenerateCommand & { readonly stopTokens: readonly number[] };
+
+async function continueText(
+  model: CausalLM,
+  ids: Int32Array,
+  settings: Settings,
+  onToken: (token: number) => void,
+): Promise<void> {
+  const { beams, maxNew, stopTokens, lengthPenalty, noRepeat: noRepeatNgram } = settings;
+  if (beams === undefined) {
+    const sampling = samplingOf(settings);
+    await generateText(model, [ids], {
+      maxNew,
+      stopTokens,
+      sampling,
+      onToken: ({ token }) => onToken(token),
+    });
+    return;
+  }
+  const [best] = await beamSearch(model, [ids], { beams, maxNew, stopTokens, lengthPenalty, noRepeatNgram });
+  for (const token of best?.ids ?? []) onToken(token);
+}
+
+function samplingOf({ temperature, topK, topP, seed }: GenerateCommand) {
+  const wanted = temperature !== undefined || topK !== undefined || topP !== undefined;
+  if (!wanted || temperature === 0) return undefined;
+  return { temperature, topK, topP, stream: Stream.seed(seed).fold("generate") };
+}
+
+function checkFlags({ temperature, topK, topP, beams, lengthPenalty, noRepeat }: GenerateCommand): void {
+  const sampled = { "--temperature": temperature, "--top-k": topK, "--top-p": topP };
+  const searched = { "--length-penalty": lengthPenalty, "--no-repeat": noRepeat };
+  const given = (flags: Readonly<Record<string, number | undefined>>): string[] =>
+    Object.entries(flags).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (beams !== undefined && given(sampled).length > 0)
+    throw new UsageError(
+      `generate: --beams finds the best text, ${given(sampled).join(", ")} draw one; give either`,
+    );
+  if (beams === undefined && given(searched).length > 0)
+    throw new UsageError(`generate: ${given(searched).join(", ")} without --beams`);
+  if (temperature !== undefined && temperature < 0)
+    throw new UsageError(`generate: --temperature is ${temperature}, expected 0 or more`);
+  if (temperature === 0 && (topK !== undefined || topP !== undefined))
+    throw new UsageError(
+      "generate: --temperature 0 takes the likeliest token; leave --top-k and --top-p out",
+    );
+  if (topP !== undefined && !(topP > 0 && topP <= 1))
+    throw new UsageError(`generate: --top-p is ${topP}, expected a share, 0 < p <= 1`);
+}
+
+/** Writes a text that grows by tokens: of a character whose bytes are not all there yet, nothing. */
+class StreamedText {
+  readonly #decode: (ids: readonly number[]) => string;
+  readonly #ids: number[];
+  #written = "";
+
+  constructor(decode: (ids: readonly number[]) => string, ids: Int32Array) {
+    this.#decode = decode;
+    this.#ids = [...ids];
+  }
+
+  push(token: number): void {
+    this.#ids.push(token);
+    this.flush();
+  }
+
+  flush(): void {
+    this.#write(this.#decode(this.#ids).replace(/\uFFFD+$/, ""));
+  }
+
+  end(): void {
+    this.#write(`${this.#decode(this.#ids)}\n`);
+  }
+
+  #write(text: string): void {
+    process.stdout.write(text.slice(this.#written.length));
+    this.#written = text;
+  }
+}
