@@ -7,22 +7,25 @@ import { withGpu } from "./session.ts";
 export interface GenerateCommand {
   readonly path: string;
   readonly prompt: string;
-  readonly maxNew: number;
+  /** Default: 64, or as many as the model has positions for. */
+  readonly maxNew: number | undefined;
   /** 0 or undefined without topK and topP: the likeliest token each time. */
   readonly temperature: number | undefined;
   readonly topK: number | undefined;
   readonly topP: number | undefined;
   readonly beams: number | undefined;
   readonly lengthPenalty: number | undefined;
-  readonly noRepeat: number | undefined;
+  readonly blockNgrams: number | undefined;
   readonly seed: number;
   readonly device: string | undefined;
 }
 
+const USUAL_LENGTH = 64;
+
 /** Prints a prompt and how a causal language model continues it: token by token, or all at once after beam search. */
 export async function generate(command: GenerateCommand): Promise<void> {
   checkFlags(command);
-  const { path, prompt, maxNew, device } = command;
+  const { path, prompt, device } = command;
   const source = openCausalFolder(path);
   const { tokenizer } = source;
   const ids = tokenizer.encode(prompt);
@@ -36,14 +39,16 @@ export async function generate(command: GenerateCommand): Promise<void> {
     const stopTokens = [...new Set([...model.stopTokens, ...(eosId === null ? [] : [eosId])])];
     const shown = new StreamedText((list) => tokenizer.decode(list), ids);
     shown.flush();
+    const maxNew = command.maxNew ?? Math.max(1, Math.min(USUAL_LENGTH, model.positions - ids.length + 1));
     await continueText(model, ids, { ...command, maxNew, stopTokens }, (token) => {
-      if (!stopTokens.includes(token)) shown.push(token);
+      // Embeddings may have more rows than the vocabulary has tokens.
+      if (!stopTokens.includes(token) && tokenizer.tokenOf(token) !== undefined) shown.push(token);
     });
     shown.end();
   });
 }
 
-type Settings = GenerateCommand & { readonly stopTokens: readonly number[] };
+type Settings = GenerateCommand & { readonly maxNew: number; readonly stopTokens: readonly number[] };
 
 async function continueText(
   model: CausalLM,
@@ -51,7 +56,7 @@ async function continueText(
   settings: Settings,
   onToken: (token: number) => void,
 ): Promise<void> {
-  const { beams, maxNew, stopTokens, lengthPenalty, noRepeat: noRepeatNgram } = settings;
+  const { beams, maxNew, stopTokens, lengthPenalty, blockNgrams: noRepeatNgram } = settings;
   if (beams === undefined) {
     const sampling = samplingOf(settings);
     await generateText(model, [ids], {
@@ -72,9 +77,9 @@ function samplingOf({ temperature, topK, topP, seed }: GenerateCommand) {
   return { temperature, topK, topP, stream: Stream.seed(seed).fold("generate") };
 }
 
-function checkFlags({ temperature, topK, topP, beams, lengthPenalty, noRepeat }: GenerateCommand): void {
+function checkFlags({ temperature, topK, topP, beams, lengthPenalty, blockNgrams }: GenerateCommand): void {
   const sampled = { "--temperature": temperature, "--top-k": topK, "--top-p": topP };
-  const searched = { "--length-penalty": lengthPenalty, "--no-repeat": noRepeat };
+  const searched = { "--length-penalty": lengthPenalty, "--block-ngrams": blockNgrams };
   const given = (flags: Readonly<Record<string, number | undefined>>): string[] =>
     Object.entries(flags).flatMap(([name, value]) => (value === undefined ? [] : [name]));
   if (beams !== undefined && given(sampled).length > 0)

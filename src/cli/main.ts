@@ -110,13 +110,13 @@ function addGenerate(root: Command): void {
       "--prompt <text>",
       "what to continue; may be empty where texts begin with a token of their own",
     )
-    .option("--max-new <n>", "most new tokens", count, 64)
+    .option("--max-new <n>", "most new tokens (default: 64, or what the model has positions for)", count)
     .option("--temperature <x>", "draw tokens, by logits divided by it; 0: none", anyNumber)
     .option("--top-k <k>", "draw among the k likeliest", count)
     .option("--top-p <p>", "draw among the likeliest that together have this share", anyNumber)
     .option("--beams <k>", "search for the best text with so many beams", count)
     .option("--length-penalty <x>", "of beams: scores are divided by length ^ x", anyNumber)
-    .option("--no-repeat <n>", "of beams: no n new tokens in a row come twice", count)
+    .option("--block-ngrams <n>", "of beams: no n new tokens in a row come twice", count)
     .option("--seed <n>", "seed of drawing", countOrNone, 0)
     .addOption(deviceOption())
     .action(async (path: string, options) => {
