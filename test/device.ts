@@ -29,6 +29,11 @@ export function liveBytes({ device }: Gpu): number {
   return device.pool.statistics().liveBytes;
 }
 
+/** The adapter of that device; "" before it is opened. */
+export function adapterName(): string {
+  return device?.adapter.name ?? "";
+}
+
 /** Runs `body` with an environment variable set, and puts the old value back. */
 export async function withEnv<T>(name: string, value: string, body: () => Promise<T>): Promise<T> {
   const before = process.env[name];

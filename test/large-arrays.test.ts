@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { chunkBytesFor } from "../src/array/chunks.ts";
-import { Gpu, type GpuArray } from "../src/array/index.ts";
+import { Gpu, type GpuArray, openGpu } from "../src/array/index.ts";
 import { Stream, softmax, Tensor } from "../src/autograd/index.ts";
 import { GpuError, type KernelSpec } from "../src/gpu/index.ts";
 import { boxesOf, type Walk } from "../src/ops/boxes.ts";
@@ -10,7 +10,7 @@ import { gemm } from "../src/ops/gemm.ts";
 import { copyInto, copyOf, fill, runRows } from "../src/ops/index.ts";
 import { eachRange } from "../src/ops/ranges.ts";
 import { assertBitEqual } from "./compare.ts";
-import { liveBytes, gpu as openTestGpu } from "./device.ts";
+import { liveBytes, gpu as openTestGpu, withEnv } from "./device.ts";
 
 const gpu = await openTestGpu();
 const MIB = 2 ** 20;
@@ -63,6 +63,22 @@ chunks("limits of a Gpu stay within those of its device", () => {
   assert.is(tiny(1).maxBindingBytes, alignment);
   assert.is(tiny(1000).maxBindingBytes, 768);
   assert.ok(tiny(Number.POSITIVE_INFINITY).maxBindingBytes <= maxBindingBytes);
+});
+
+chunks("ADAMIX_LIMITS=default asks for no more than every device has", async () => {
+  const other = await withEnv("ADAMIX_LIMITS", "default", () => openGpu());
+  try {
+    const { limits } = other.device.describe();
+    assert.is(other.maxBindingBytes, 128 * MIB);
+    assert.is(limits.maxBufferSize, 256 * MIB);
+    assert.is(limits.maxComputeWorkgroupStorageSize, 16 * 1024);
+    assert.is(limits.maxComputeInvocationsPerWorkgroup, 256);
+  } finally {
+    await other.device.close();
+  }
+  const wrong = withEnv("ADAMIX_LIMITS", "none", () => openGpu());
+  const message = await wrong.then(String, (error: Error) => error.message);
+  assert.is(message, 'env: ADAMIX_LIMITS is "none", expected adapter or default');
 });
 
 chunks("parts of a shape hold each element once and stay in one chunk of every array", () => {

@@ -13,7 +13,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { adaptersUsed } from "../src/platform/index.ts";
-import { pipelines } from "./device.ts";
+import { adapterName, pipelines } from "./device.ts";
 import { options } from "./options.ts";
 import { summary } from "./summary.ts";
 
@@ -162,7 +162,7 @@ function finish(): void {
   const { rows, classes, compared, graphs } = summary;
   if (rows > 0)
     console.log(
-      `ops: ${rows} rows x ${(classes / rows).toFixed(1)} shape classes x ${adapters.length} adapter: ` +
+      `ops: ${rows} rows x ${(classes / rows).toFixed(1)} shape classes x 1 adapter (${adapterName()}): ` +
         `${compared} cases compared with float64`,
     );
   if (graphs > 0) console.log(`random graphs: ${graphs} compared with float64, values and all gradients`);

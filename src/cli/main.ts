@@ -4,6 +4,7 @@ import { describeFailure, exitCodeOf, UsageError } from "./failure.ts";
 import { versions } from "./session.ts";
 import { addModelFlags, addTrainFlags, collect, overridesOf } from "./train-flags.ts";
 
+const DTYPES = ["f32", "f16", "bf16"];
 const DEVICE = "auto, gpu, software, lavapipe, swiftshader, or a part of an adapter's name";
 
 /** The command line. Each command's own file is loaded when it is called. */
@@ -20,6 +21,7 @@ function program(): Command {
   addPredict(root);
   addGenerate(root);
   addPretrain(root);
+  addDownload(root);
   addProfile(root);
   addDemo(root);
   addDoctor(root);
@@ -75,6 +77,7 @@ function addEvaluate(root: Command): void {
     .option("--routes <n>", "sampled routes of random and ensemble", count, 4)
     .option("--limit <n>", "score the first n examples", count)
     .option("--model <folder>", "the encoder, where it has moved")
+    .addOption(dtypeOption())
     .addOption(deviceOption())
     .action(async (path: string, options) => {
       const { evaluate } = await import("./evaluate.ts");
@@ -91,10 +94,11 @@ function addPredict(root: Command): void {
     .option("--text <text>", "text to label; may be repeated", collect)
     .option("--pair <text>", "second text, one for each --text, where the task has pairs", collect)
     .option("--model <folder>", "the encoder, where it has moved")
+    .addOption(dtypeOption())
     .addOption(deviceOption())
-    .action(async (path: string, { text, pair, model, device }) => {
+    .action(async (path: string, { text, pair, model, dtype, device }) => {
       const { predict } = await import("./predict.ts");
-      await predict({ path, texts: text ?? [], pairs: pair ?? [], model, device });
+      await predict({ path, texts: text ?? [], pairs: pair ?? [], model, dtype, device });
     });
 }
 
@@ -155,6 +159,21 @@ function addPretrain(root: Command): void {
       const { pretrain } = await import("./pretrain.ts");
       const { out, column, force, device } = options;
       await pretrain({ sources, out, column, force, device, recipe: recipeOf(options) });
+    });
+}
+
+function addDownload(root: Command): void {
+  root
+    .command("download")
+    .summary("fetch a model from the Hugging Face hub")
+    .description(
+      "Downloads config, tokenizer and weights into the cache that Python's libraries use. A broken download goes on where it stopped.",
+    )
+    .argument("<repo>", "repository, as in roberta-base or ORG/NAME")
+    .option("--revision <name>", "branch, tag or commit (default: main)")
+    .action(async (repo: string, { revision }) => {
+      const { download } = await import("./download.ts");
+      await download({ repo, revision });
     });
 }
 
@@ -227,6 +246,12 @@ function addDoctor(root: Command): void {
       const { doctor } = await import("./doctor.ts");
       await doctor(options);
     });
+}
+
+function dtypeOption(): Option {
+  return new Option("--dtype <type>", "how the frozen encoder is stored (default: as in training)").choices(
+    DTYPES,
+  );
 }
 
 function deviceOption(): Option {

@@ -8,7 +8,24 @@ interface Entry {
   readonly next: Entry | null;
 }
 
-const MOST_GROUPS = 32_768;
+const MOST_GROUPS = 16_384;
+/** What a driver spends on one that V8 does not see: lavapipe maps a page, and a process may map 65,530. */
+const GROUP_BYTES = 4096;
+
+/** Groups that are known at one time. */
+interface Generation {
+  /** For each kernel's id, entries by hash. */
+  readonly ofKernel: Map<number, Entry>[];
+  /**
+   * As large as the driver's part of as many groups as there may be, and never touched. V8 counts it, and so collects
+   * forgotten groups in time.
+   */
+  readonly unseen: ArrayBuffer;
+}
+
+function newGeneration(): Generation {
+  return { ofKernel: [], unseen: new ArrayBuffer(MOST_GROUPS * GROUP_BYTES) };
+}
 
 /**
  * Bind groups by kernel and by what is bound. They are found by a hash of numbers: building a string for
@@ -17,8 +34,7 @@ const MOST_GROUPS = 32_768;
 export class BindGroups {
   readonly #device: GPUDevice;
   readonly #uniforms: GPUBuffer | null;
-  /** For each kernel's id, entries by hash. */
-  readonly #ofKernel: Map<number, Entry>[] = [];
+  #generation = newGeneration();
   #size = 0;
 
   /** `uniforms` holds the parameters of all dispatches, each at a dynamic offset. */
@@ -34,24 +50,25 @@ export class BindGroups {
   /** The group of these bindings, which `checkBindings` has let pass. */
   get(kernel: Kernel, bindings: Bindings): GPUBindGroup {
     const hash = hashOf(kernel, bindings);
-    for (let entry = this.#ofKernel[kernel.id]?.get(hash); entry; entry = entry.next ?? undefined)
+    for (let entry = this.#generation.ofKernel[kernel.id]?.get(hash); entry; entry = entry.next ?? undefined)
       if (isSame(entry.bound, kernel, bindings)) return entry.group;
     return this.#add(kernel, bindings, hash);
   }
 
   /** Forgets all: groups would hold on to buffers that the pool destroys. */
   clear(): void {
-    this.#ofKernel.length = 0;
+    this.#generation = newGeneration();
     this.#size = 0;
   }
 
   #add(kernel: Kernel, bindings: Bindings, hash: number): GPUBindGroup {
     // Batches of ever new lengths would collect groups without end.
     if (this.#size >= MOST_GROUPS) this.clear();
-    let groups = this.#ofKernel[kernel.id];
+    const { ofKernel } = this.#generation;
+    let groups = ofKernel[kernel.id];
     if (!groups) {
       groups = new Map();
-      this.#ofKernel[kernel.id] = groups;
+      ofKernel[kernel.id] = groups;
     }
     const bound = kernel.layout.bindings.flatMap(({ name }) => {
       const { buffer, offset, bytes } = bindings[name] as Binding;

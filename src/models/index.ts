@@ -20,7 +20,19 @@ export { LlamaForCausalLM, llamaFromTensors } from "./llama.ts";
 export { type LlamaConfig, parseLlamaConfig } from "./llama-config.ts";
 export { type Llama2cCheckpoint, readLlama2c } from "./llama2c.ts";
 export {
-  type EncoderInput,
+  BERT,
+  BertForMaskedLM,
+  BertForSequenceClassification,
+  BertModel,
+  bertPositions,
+} from "./bert.ts";
+export { type BertConfig, parseBertConfig } from "./bert-config.ts";
+export type { EncoderInput, EncoderModel, MaskedLanguageModel, SequenceClassifier } from "./encoder.ts";
+export type { EncoderConfig } from "./encoder-config.ts";
+export type { ModelFamily, ModelHead, ModelTask, TaskModels } from "./family.ts";
+export { MODEL_FAMILIES, modelFamily, modelHead } from "./registry.ts";
+export {
+  ROBERTA,
   RobertaForMaskedLM,
   RobertaForSequenceClassification,
   RobertaModel,

@@ -25,8 +25,8 @@ export class Linear extends Module {
 
   constructor(gpu: Gpu, inputs: number, outputs: number, { bias = true }: { bias?: boolean } = {}) {
     super();
-    this.weight = Parameter.from(gpu, new Float32Array(outputs * inputs), [outputs, inputs]);
-    this.bias = bias ? Parameter.from(gpu, new Float32Array(outputs), [outputs]) : null;
+    this.weight = Parameter.zeros(gpu, [outputs, inputs]);
+    this.bias = bias ? Parameter.zeros(gpu, [outputs]) : null;
   }
 
   forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
@@ -75,7 +75,7 @@ export class Embedding extends Module {
 
   constructor(gpu: Gpu, rows: number, channels: number, { paddingIndex }: { paddingIndex?: number } = {}) {
     super();
-    this.weight = Parameter.from(gpu, new Float32Array(rows * channels), [rows, channels]);
+    this.weight = Parameter.zeros(gpu, [rows, channels]);
     this.#paddingIndex = paddingIndex;
   }
 

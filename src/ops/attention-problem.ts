@@ -87,7 +87,7 @@ export function checkAttention([q, k, v, keep, bias]: AttentionShapes, attrs: At
 
 function checkOperands(q: Shape, k: Shape, v: Shape, { heads, kvHeads = heads }: AttentionAttrs): void {
   const channels = q[2] as number;
-  if (q.length === 3 && (!Number.isInteger(heads) || heads < 1 || channels % heads !== 0)) {
+  if (q.length === 3 && (!Number.isInteger(heads) || heads < 1 || channels === 0 || channels % heads !== 0)) {
     throw new ShapeError(`attention: ${channels} channels do not split into ${heads} heads`);
   }
   if (!Number.isInteger(kvHeads) || kvHeads < 1 || heads % kvHeads !== 0) {

@@ -62,6 +62,7 @@ export const logSumExp = defineOp<readonly [GpuArray], AxesAttrs, LogSumExpSaved
     const middle = middleOf(gpu, x, list);
     const dx = gpu.empty(middle.x.shape);
     const { outer, rows, inner } = middle;
+    if (x.size === 0) return [gpu.view(dx, x.shape)];
     const slabs = { outer, inner, arrays: { x: middle.x, y_saved: y, dy, dx }, written: ["dx"] };
     eachSlab(gpu, labelOf(backwardKernel), slabs, (part, n, width) => {
       const params = { outer: n, rows, inner: width, parts: 0 };

@@ -51,7 +51,7 @@ const matmul: Draw = (b) => {
   const batch = b.chance(0.5) ? [] : partOf(b, x.value.shape.slice(0, -2));
   if (!fits([...x.value.shape.slice(0, -2), M, N])) return null;
   const other = b.like([...batch, ...(transposeB ? [N, K] : [K, N])], 1 / Math.sqrt(K));
-  return { inputs: [x, other], attrs: { transposeA, transposeB } };
+  return { inputs: [x, other, b.chance(0.3) ? b.like([N]) : null], attrs: { transposeA, transposeB } };
 };
 
 const linear: Draw = (b) => {
@@ -210,6 +210,9 @@ export const draws: Readonly<Record<string, Draw>> = {
   mean: reduction,
   mse,
 };
+
+/** Rows whose gradient goes to one of equal values: central differences give it to all of them. */
+export const DISTINCT: ReadonlySet<string> = new Set(["sort values", "topK values"]);
 
 /** Rows whose bounds are all relative to the terms: they hold for values of any size. */
 export const RELATIVE: ReadonlySet<string> = new Set([

@@ -4,7 +4,7 @@ import { isFloat, type Value } from "../ops-table/row.ts";
 import { attributesOf, type Subject } from "../ops-table/subject.ts";
 import { Builder, type Known, MOST_ELEMENTS } from "./builder.ts";
 import { drawRow, isInside, rangesOf } from "./draw-row.ts";
-import { type Draw, type Drawn, draws } from "./draws.ts";
+import { DISTINCT, type Draw, type Drawn, draws } from "./draws.ts";
 import type { Graph, Operand, Step } from "./graph.ts";
 
 const FEWEST = 3;
@@ -18,11 +18,10 @@ interface Choice {
   readonly rangeOf: ReturnType<typeof rangesOf>;
 }
 
-/** Makes graphs of the ops and composed functions that have a row and a derivative. */
+/** Makes graphs of ops and composed functions, each of which has a derivative. */
 export function graphsOf(gpu: Gpu, subjects: Iterable<Subject>): (seed: number) => Graph {
   const choices: Choice[] = [];
   for (const subject of subjects) {
-    if (subject.op && !subject.op.backward) continue;
     choices.push({ subject, draw: draws[subject.name] ?? drawRow(gpu, subject), rangeOf: rangesOf(subject) });
   }
   return (seed) => generate(gpu, choices, seed);
@@ -59,6 +58,7 @@ function accept(
 ): Step | null {
   const values = inputs.map((x): Value => (x && "id" in x ? x.value : x));
   if (!values.every((x, i) => !x || !isFloat(x) || isInside(x, rangeOf(i)))) return null;
+  if (DISTINCT.has(name) && values.some((x) => x && new Set(x.data).size < x.data.length)) return null;
   const value = reference(values, attributesOf(gpu, { attrs }), values);
   if (value.data.length > MOST_ELEMENTS || value.shape.length > 6) return null;
   if (!value.data.every((v) => Math.abs(v) < 1e4)) return null;

@@ -17,9 +17,14 @@ export interface Seeds {
   readonly seconds?: number | undefined;
 }
 
-/** The ops and composed functions that graphs are made of. */
+/** The ops and composed functions that graphs are made of: those with a derivative. */
 export function graphSubjects(): ReadonlyMap<string, Subject> {
-  return new Map([...table, ...composed].map(subjectOf).map((subject) => [subject.name, subject]));
+  const all = [...table, ...composed].map(subjectOf);
+  return new Map(all.filter(hasDerivative).map((subject) => [subject.name, subject]));
+}
+
+function hasDerivative({ op, cases }: Subject): boolean {
+  return (!op || op.backward !== undefined) && cases.some(({ gradient }) => gradient !== false);
 }
 
 /**

@@ -1,9 +1,10 @@
 import type { Gpu } from "../../src/array/index.ts";
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { absolute } from "./bounds.ts";
 import { draw, dropped, kept, words } from "./drawing.ts";
-import { type Attributes, type Case, floats, normal, type Refusal, row, type Value } from "./row.ts";
+import { type Attributes, type Case, floats, given, normal, type Refusal, row, type Value } from "./row.ts";
 
 function reference(inputs: readonly Value[], attrs: Attributes): R.RefTensor {
   const [q, k, v] = [floats(inputs, 0), floats(inputs, 1), floats(inputs, 2)];
@@ -286,6 +287,8 @@ const refuses: readonly Refusal[] = [
 ];
 
 export const attention = row(ops.attention, {
+  call: ([q, k, v, keep = null, bias = null], attrs) =>
+    ad.attention(given(q), given(k), given(v), keep, { ...(attrs as unknown as ops.AttentionAttrs), bias }),
   reference,
   cases: [...plain, ...biases, ...grouped, ...caches, ...tokens, ...blocks, ...extremes],
   // Softmax 3e-7 for each weight; values and gradients of up to 4 are multiplied with it.
@@ -295,7 +298,11 @@ export const attention = row(ops.attention, {
   variants: true,
   fused: true,
   // Scores of 1e60.
+
+  // Scores of 1e60.
   without: ["1e30"],
+  // Head sizes are constants of its kernels.
+
   constants: [2],
   // Of several head sizes.
   pipelines: 32,

@@ -145,7 +145,7 @@ async function checkMasks(
   }
 }
 
-function assertSame(actual: Outcome, expected: Outcome, name: string): void {
+export function assertSame(actual: Outcome, expected: Outcome, name: string): void {
   assertBitEqual(actual.y, expected.y, name);
   actual.gradients.forEach((gradient, i) => {
     const other = expected.gradients[i];

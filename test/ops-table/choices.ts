@@ -1,10 +1,12 @@
 // Rows of comparisons, selection, and of the larger, the smaller and the power of two.
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { type Bound, exact, terms, ulpAt } from "./bounds.ts";
 import {
   type Case,
   floats,
+  given,
   integers,
   normal,
   type Refusal,
@@ -91,14 +93,15 @@ const coarse = (shape: readonly number[], seed: number): R.RefTensor =>
 const edges = [0, -0, 1e-45, -1e-45, 1e-38, 1, 1.0000001, -1, 1e30, -1e30, Infinity, -Infinity, Number.NaN];
 
 const comparisons: readonly Row[] = [
-  [ops.eq, R.eq] as const,
-  [ops.ne, R.ne] as const,
-  [ops.lt, R.lt] as const,
-  [ops.le, R.le] as const,
-  [ops.gt, R.gt] as const,
-  [ops.ge, R.ge] as const,
-].map(([op, f]) =>
+  [ops.eq, ad.eq, R.eq] as const,
+  [ops.ne, ad.ne, R.ne] as const,
+  [ops.lt, ad.lt, R.lt] as const,
+  [ops.le, ad.le, R.le] as const,
+  [ops.gt, ad.gt, R.gt] as const,
+  [ops.ge, ad.ge, R.ge] as const,
+].map(([op, fn, f]) =>
   row(op, {
+    call: ([a, b], { number }) => fn(given(a), b ?? Number(number)),
     reference: ([a = null, b = null], { number }) =>
       f(floats([a], 0), b ? floats([b], 0) : R.ref([], [Math.fround(Number(number))])),
     cases: [

@@ -31,25 +31,31 @@ const LEAD = [2, 1, 3, 1, 2, 1];
 
 /** Cases of every class that the subject takes. `grow` lengthens all sizes: other shapes of the same classes. */
 export function shapeClasses(device: Gpu, subject: Subject, { grow = 0 } = {}): ClassCase[] {
-  const base = subject.cases.find(isOrdinary) ?? subject.cases[0];
+  const base = subject.cases.find(isOrdinary) ?? subject.cases.find(isFilled);
   if (!base) throw new Error(`${subject.name} has no case`);
+  const hasGradient = subject.cases.some(({ gradient }) => gradient !== false);
   const cases: ClassCase[] = [];
   for (const [i, draft] of draftsOf(base, subject.make !== undefined).entries()) {
     if (subject.without?.includes(draft.shapeClass)) continue;
     const constants = subject.constants?.map((d) => draft.layout[0]?.[d]) ?? [];
     const longer = (n: number): number => (n > 1 && !constants.includes(n) ? n + grow : n);
     const layout = draft.layout.map((shape) => shape?.map(longer) ?? null);
-    const made = subject.make ? madeCase(subject, layout, i) : { inputs: valuesOf(base, layout, i) };
-    if (!made) continue;
-    const attrs = "attrs" in made && made.attrs ? made.attrs : (base.attrs ?? {});
-    if (!takes(device, subject, made.inputs, attributesOf(device, { attrs }))) continue;
-    cases.push({ ...scaled({ ...made, attrs }, draft.shapeClass), shapeClass: draft.shapeClass });
+    const given = subject.make ? madeCase(subject, layout, i) : { inputs: valuesOf(base, layout, i) };
+    if (!given) continue;
+    const attrs = "attrs" in given && given.attrs ? given.attrs : (base.attrs ?? {});
+    if (!takes(device, subject, given.inputs, attributesOf(device, { attrs }))) continue;
+    const made = scaled({ ...given, attrs }, draft.shapeClass);
+    cases.push({ ...made, ...(hasGradient ? {} : { gradient: false }), shapeClass: draft.shapeClass });
   }
   return cases;
 }
 
-export function isOrdinary({ inputs, gradient }: Case): boolean {
-  return gradient !== false && inputs.every((x) => !x || x.data.length > 0);
+export function isOrdinary(c: Case): boolean {
+  return c.gradient !== false && isFilled(c);
+}
+
+function isFilled({ inputs }: Case): boolean {
+  return inputs.every((x) => !x || x.data.length > 0);
 }
 
 function madeCase({ make }: Subject, layout: Layout, seed: number): Pick<Case, "inputs" | "attrs"> | null {

@@ -5,6 +5,7 @@ import { type Context, exact, plus, terms, ulps } from "./bounds.ts";
 import { composedLayout } from "./composed-layout.ts";
 import { composedLosses } from "./composed-losses.ts";
 import { type Attributes, type ComposedRow, floats, given, normal, sizeOf, type Value } from "./row.ts";
+import { statistics } from "./statistics.ts";
 
 const axesOf = ({ axes }: Attributes) => axes as readonly number[] | undefined;
 const keepOf = ({ keepDim }: Attributes) => ({ keepDim: keepDim === true });
@@ -101,6 +102,7 @@ function withNumber(
 export const composed: readonly ComposedRow[] = [
   ...composedLayout,
   ...composedLosses,
+  ...statistics,
   mean,
   stack,
   transpose,

@@ -1,8 +1,19 @@
 // Rows of functions of one number with formulas of their own, and of steps.
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { type Bound, exact, plus, ulpAt, ulps } from "./bounds.ts";
-import { type Attributes, type Case, floats, normal, type Row, row, uniform, type Value } from "./row.ts";
+import {
+  type Attributes,
+  type Case,
+  floats,
+  given,
+  normal,
+  type Row,
+  row,
+  uniform,
+  type Value,
+} from "./row.ts";
 
 type Make = (shape: readonly number[], seed: number) => R.RefTensor;
 
@@ -41,18 +52,18 @@ interface Elementary {
   readonly backward: Bound;
   readonly make?: Make;
   readonly cases?: readonly Case[];
+  readonly halves?: "forward";
 }
 
 function elementary(
   op: ops.UnaryOp,
   reference: (x: R.RefTensor) => R.RefTensor,
-  { forward, backward, make = small, cases = [] }: Elementary,
+  { make = small, cases = [], ...rest }: Elementary,
 ): Row {
   return row(op, {
     reference: (inputs: readonly Value[]) => reference(floats(inputs, 0)),
     cases: [...sizes(make), ...cases],
-    forward,
-    backward,
+    ...rest,
   });
 }
 
@@ -138,7 +149,13 @@ const steps: readonly Row[] = [
   [ops.trunc, R.trunc] as const,
   [ops.sign, R.sign] as const,
 ].map(([op, reference]) =>
-  elementary(op, reference, { forward: exact, backward: exact, cases: [at([...halves, ...far])] }),
+  elementary(op, reference, {
+    forward: exact,
+    backward: exact,
+    cases: [at([...halves, ...far])],
+    // In halves some numbers lie on a step.
+    halves: "forward",
+  }),
 );
 
 /** Away from the kink at 0, where central differences see the mean of both slopes. */
@@ -149,6 +166,7 @@ const number = ({ a }: Attributes): number => Math.fround(Number(a));
 
 const numbered: readonly Row[] = [
   row(ops.leakyRelu, {
+    call: ([x], { a }) => ad.leakyRelu(given(x), Number(a)),
     reference: (inputs, attrs) => R.leakyRelu(floats(inputs, 0), number(attrs)),
     cases: [
       ...sizes(besideZero, { a: 0.01 }),
@@ -159,6 +177,7 @@ const numbered: readonly Row[] = [
     backward: ulps(4),
   }),
   row(ops.elu, {
+    call: ([x], { a }) => ad.elu(given(x), Number(a)),
     reference: (inputs, attrs) => R.elu(floats(inputs, 0), number(attrs)),
     cases: [
       ...sizes(besideZero, { a: 1 }),
@@ -189,6 +208,7 @@ function powers(): Row {
   const exponent = (x: number, attrs: Attributes): number =>
     x === 0 || !Number.isFinite(x) ? 0 : Math.log(Math.abs(x)) * number(attrs);
   return row(ops.powNumber, {
+    call: ([x], { a }) => ad.pow(given(x), Number(a)),
     reference: (inputs, attrs) => R.powNumber(floats(inputs, 0), number(attrs)),
     cases,
     // By products: half a rounding for each.

@@ -40,7 +40,11 @@ export async function compareHalves(
   whole: Case,
   dtype: HalfType,
 ): Promise<void> {
-  const c = { ...whole, inputs: whole.inputs.map((x) => (x && isFloat(x) ? rounded(x, dtype) : x)) };
+  const c: Case = {
+    ...whole,
+    inputs: whole.inputs.map((x) => (x && isFloat(x) ? rounded(x, dtype) : x)),
+    ...(subject.halves === "forward" && { gradient: false }),
+  };
   const { name, run } = subject;
   const attrs = attributesOf(device, c);
   const { y, dy, gradients, magnitude, magnitudes } = expectedOf(subject, c, attrs);
@@ -54,7 +58,9 @@ export async function compareHalves(
     const isHeld = bound(i) === 0 && exact.data[i] === value;
     return isHeld ? 0 : bound(i) + relative * (Math.abs(value) + bound(i)) + absolute;
   };
-  assertWithin(outcome.y, y.data, allowed, `${name} in ${dtype}`);
+  // What is beyond f16 is infinite.
+  const held = y.data.map((value, i) => (Number.isFinite(exact.data[i]) ? value : (exact.data[i] ?? value)));
+  assertWithin(outcome.y, held, allowed, `${name} in ${dtype}`);
   floatPositions(c.inputs).forEach((position, n) => {
     const [expected, terms] = [gradients[n], magnitudes[n]];
     if (!dy || !expected || !terms) return;

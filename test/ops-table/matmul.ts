@@ -1,8 +1,9 @@
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { activate, activatedCases } from "./activated.ts";
 import { terms } from "./bounds.ts";
-import { type Attributes, type Case, floats, normal, row, type Value } from "./row.ts";
+import { type Attributes, type Case, floats, given, normal, row, type Value } from "./row.ts";
 
 interface MatmulSizes {
   readonly name: string;
@@ -113,6 +114,7 @@ function product(inputs: readonly Value[], { transposeA, transposeB }: Attribute
 }
 
 export const matmul = row(ops.matmul, {
+  call: ([a, b, bias = null], attrs) => ad.matmul(given(a), given(b), { ...attrs, bias }),
   reference: (inputs, attrs) => activate(product(inputs, attrs), attrs),
   magnitude: product,
   cases: [

@@ -1,13 +1,16 @@
 // Rows of what is found or added up along dimensions.
+import * as ad from "../../src/autograd/index.ts";
 import * as ops from "../../src/ops/index.ts";
 import * as R from "../reference/index.ts";
 import { absolute, exact, largest, plus, slope, terms, ulps } from "./bounds.ts";
-import { type Attributes, type Case, floats, normal, type Row, row } from "./row.ts";
+import { type Attributes, type Case, floats, given, normal, type Row, row } from "./row.ts";
 
 const axesOf = ({ axes, keepDim }: Attributes): R.ReduceOptions => ({
   dims: axes as number[] | undefined,
   keepDim: keepDim === true,
 });
+
+const keepOf = ({ keepDim }: Attributes) => ({ keepDim: keepDim === true });
 
 const shapes: readonly (readonly [shape: readonly number[], axes?: readonly number[], keepDim?: boolean])[] =
   [
@@ -65,6 +68,8 @@ const edges = rows([
 const extremes: readonly Row[] = [[ops.max, R.max] as const, [ops.min, R.min] as const].map(
   ([op, reference]) =>
     row(op, {
+      call: ([x], attrs) =>
+        (op === ops.max ? ad.max : ad.min)(given(x), attrs.axes as number[], keepOf(attrs)),
       reference: (inputs, attrs) => reference(floats(inputs, 0), axesOf(attrs)),
       cases: [
         ...cases(),
@@ -97,6 +102,8 @@ function alongOne({ axis }: Attributes, x: R.RefTensor): { x: R.RefTensor; dim: 
 const places: readonly Row[] = [[ops.argmax, R.argmax] as const, [ops.argmin, R.argmin] as const].map(
   ([op, reference]) =>
     row(op, {
+      call: ([x], attrs) =>
+        (op === ops.argmax ? ad.argmax : ad.argmin)(given(x), attrs.axis as number, keepOf(attrs)),
       reference: (inputs, attrs) => {
         const { x, dim } = alongOne(attrs, floats(inputs, 0));
         const { shape, data } = reference(x, { dim });
@@ -133,6 +140,7 @@ const places: readonly Row[] = [[ops.argmax, R.argmax] as const, [ops.argmin, R.
 );
 
 const logSumExp = row(ops.logSumExp, {
+  call: ([x], attrs) => ad.logSumExp(given(x), attrs.axes as number[], keepOf(attrs)),
   reference: (inputs, attrs) => R.logSumExp(floats(inputs, 0), axesOf(attrs)),
   cases: [
     ...cases(),
@@ -185,6 +193,7 @@ const options: readonly object[] = [
 ];
 
 const cumsum = row(ops.cumsum, {
+  call: ([x], { axis, ...rest }) => ad.cumsum(given(x), Number(axis), rest),
   reference: (inputs, { axis, exclusive, reverse }) =>
     R.cumsum(floats(inputs, 0), Number(axis), { exclusive: exclusive === true, reverse: reverse === true }),
   cases: [
@@ -245,6 +254,7 @@ const ordered: readonly Case[] = [
 ];
 
 const argsort = row(ops.argsort, {
+  call: ([x], { descending }) => ad.argsort(given(x), -1, { descending: descending === true }),
   reference: (inputs, { descending }) => {
     const { shape, data } = R.argsort(floats(inputs, 0), { descending: descending === true });
     return R.ref(shape, data);
@@ -265,6 +275,8 @@ const argsort = row(ops.argsort, {
 });
 
 const topK = row(ops.topKIndices, {
+  call: ([x], { k, largest }) =>
+    ad.tidy(() => ad.topK(given(x), Number(k), -1, { largest: largest !== false }).indices),
   reference: (inputs, { k, largest: isLargest }) => {
     const { shape, data } = R.topK(floats(inputs, 0), Number(k), { largest: isLargest !== false });
     return R.ref(shape, data);

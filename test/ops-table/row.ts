@@ -60,11 +60,11 @@ export interface Expectations {
   readonly without?: readonly ShapeClass[];
   /** Elements that one workgroup takes in the forward kernel: the row is also run with more than 65,535 of them. */
   readonly workgroup?: "row" | 64 | 256;
-  /** false: inputs cannot be f16 or bf16, with the reason in a comment. */
-  readonly halves?: false;
+  /** Inputs cannot be f16 or bf16, or only values are compared; with the reason in a comment. */
+  readonly halves?: false | "forward";
   /** Dimensions of the main input that are constants of a kernel: other lengths of them compile. */
   readonly constants?: readonly number[];
-  /** The most kernels that the op uses over all its classes, of both variants. Default: 12. */
+  /** The most kernels that the op uses over all its classes, of both variants. Default: 16. */
   readonly pipelines?: number;
 }
 
@@ -78,6 +78,8 @@ export interface Row extends Expectations {
 export interface ComposedRow extends Expectations {
   readonly name: string;
   readonly call: Call;
+  /** The call casts its inputs, which is recorded even where the function then refuses. */
+  readonly casts?: true;
 }
 
 /** Kinds of shapes that every op is tried with. */

@@ -10,6 +10,7 @@ export interface Subject extends Expectations {
   readonly name: string;
   readonly op: AnyOp | null;
   readonly run: Call;
+  readonly casts?: true;
 }
 
 export function subjectOf(row: Row | ComposedRow): Subject {

@@ -74,6 +74,15 @@ export const pointwiseDerivatives: Readonly<Record<string, Derivative>> = {
     (_a, b) => b,
     (a) => a,
   ),
+  // Half to each of two equal ones.
+  maximum: pair(
+    (a, b) => (a > b ? 1 : a < b ? 0 : 0.5),
+    (a, b) => (b > a ? 1 : b < a ? 0 : 0.5),
+  ),
+  minimum: pair(
+    (a, b) => (a < b ? 1 : a > b ? 0 : 0.5),
+    (a, b) => (b < a ? 1 : b > a ? 0 : 0.5),
+  ),
   div: pair(
     (_a, b) => 1 / b,
     (a, b) => -a / (b * b),

@@ -1,6 +1,7 @@
 import { type Derivative, floatsAt, sumTo } from "./derivative.ts";
 import { permute, reshape, split } from "./layout.ts";
 import { map } from "./pointwise.ts";
+import { sum } from "./reduce.ts";
 import { at, axisOf, expand, indexMap, lengthOf, type RefTensor, ref, sizeOf, stridesOf } from "./tensor.ts";
 
 /** dy with the dimensions back that a sum has dropped, repeated to `shape`. */
@@ -35,6 +36,25 @@ const slice: Derivative = (dy, inputs, _y, { axis, start }) => {
   return [out];
 };
 
+/** Shared evenly by the elements that are the largest (or smallest). */
+const ofEquals: Derivative = (dy, inputs, y, { axes }) => {
+  const x = floatsAt(inputs, 0);
+  const over = axes as number[] | undefined;
+  const best = spread(y, x.shape, over);
+  const hits = ref(
+    x.shape,
+    x.data.map((v, i) => (v === at(best.data, i) ? 1 : 0)),
+  );
+  const counts = spread(sum(hits, { dims: over }), x.shape, over);
+  const shares = spread(dy, x.shape, over);
+  return [
+    ref(
+      x.shape,
+      hits.data.map((hit, i) => (hit * at(shares.data, i)) / at(counts.data, i)),
+    ),
+  ];
+};
+
 export const viewDerivatives: Readonly<Record<string, Derivative>> = {
   reshape: (dy, inputs) => [reshape(dy, floatsAt(inputs, 0).shape)],
   permute: (dy, _inputs, _y, { order }) => [permute(dy, backOrder(order as number[], dy.shape.length))],
@@ -60,6 +80,8 @@ export const viewDerivatives: Readonly<Record<string, Derivative>> = {
     const share = sizeOf(dy.shape) / sizeOf(shape);
     return [map(spread(dy, shape, axes as number[] | undefined), (g) => g * share)];
   },
+  max: ofEquals,
+  min: ofEquals,
   mse: (dy, inputs) => {
     const [x, t] = [floatsAt(inputs, 0), floatsAt(inputs, 1)];
     const factor = (2 * at(dy.data, 0)) / x.data.length;

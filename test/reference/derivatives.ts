@@ -20,16 +20,25 @@ function turned(x: RefTensor): RefTensor {
   return permute(x, [...order.slice(0, -2), order.length - 1, order.length - 2]);
 }
 
-/** dA = dY Bᵀ, dB = Aᵀ dY, on operands that are turned first where the product turns them. */
-const matmulDerivative: Derivative = (dy, inputs, _y, { transposeA, transposeB }) => {
+/**
+ * dA = dY Bᵀ, dB = Aᵀ dY, on operands that are turned first where the product turns them; db = Σ dY. None for vectors
+ * and activations.
+ */
+const matmulDerivative: Derivative = (dy, inputs, _y, { transposeA, transposeB, activation }) => {
   const [a, b] = [floatsAt(inputs, 0), floatsAt(inputs, 1)];
+  if (a.shape.length < 2 || b.shape.length < 2 || activation !== undefined) return null;
   const [left, right] = [transposeA ? turned(a) : a, transposeB ? turned(b) : b];
   const da = matmul(dy, right, { tb: true });
   const db = matmul(left, dy, { ta: true });
-  return [sumTo(transposeA ? turned(da) : da, a.shape), sumTo(transposeB ? turned(db) : db, b.shape)];
+  return [
+    sumTo(transposeA ? turned(da) : da, a.shape),
+    sumTo(transposeB ? turned(db) : db, b.shape),
+    inputs[2] ? sumTo(dy, floatsAt(inputs, 2).shape) : null,
+  ];
 };
 
-const linearDerivative: Derivative = (dy, inputs) => {
+const linearDerivative: Derivative = (dy, inputs, _y, { activation }) => {
+  if (activation !== undefined) return null;
   const [x, weight] = [floatsAt(inputs, 0), floatsAt(inputs, 1)];
   const out = lengthOf(weight.shape, 0);
   const rows = sizeOf(x.shape.slice(0, -1));
