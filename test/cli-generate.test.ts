@@ -82,6 +82,7 @@ test("what is wrong is told in one line", async () => {
     lengthPenalty: undefined,
     blockNgrams: undefined,
     seed: 0,
+    dtype: undefined,
     device: undefined,
   };
   const refused = async (change: Partial<GenerateCommand>, message: RegExp): Promise<void> => {
@@ -97,7 +98,7 @@ test("what is wrong is told in one line", async () => {
   await refused({ temperature: -1 }, /--temperature is -1, expected 0 or more/);
   await refused({ temperature: 0, topK: 2 }, /leave --top-k and --top-p out/);
   await refused({ topP: 1.5 }, /--top-p is 1.5, expected a share/);
-  await refused({ path: empty }, /neither config\.json nor tokenizer\.bin in/);
+  await refused({ path: empty }, /model: no config\.json in/);
   await refused({ path: strange }, /config\.json: config: activation_function is "mish"; supported/);
   await refused({ path: two }, /2 checkpoints \(a\.bin, b\.bin\) beside tokenizer\.bin/);
   const [missing, long] = await Promise.all([

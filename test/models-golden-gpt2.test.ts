@@ -5,8 +5,8 @@ import { causalLoss } from "../src/models/index.ts";
 import { AdaptationSet, adapter, givenRouter, lora, type PeftMethod } from "../src/peft/index.ts";
 import { gpu as testGpu } from "./device.ts";
 import { type Fixture, fixtureNames, loadFixture } from "./fixtures.ts";
+import { expectFixture } from "./tiny-encoder.ts";
 import { causalInputOf, type Gpt2Json, gpt2Of, intsOf } from "./tiny-gpt2.ts";
-import { expectFixture } from "./tiny-roberta.ts";
 
 const gpu = await testGpu();
 const test = suite("GPT-2 against goldens");

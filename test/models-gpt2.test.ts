@@ -123,7 +123,7 @@ test("frozen matrices in f16 are close, and half the memory", async () => {
   model.setRequiresGrad(false);
   const read = async () => {
     const logits = model.forward(inputOf());
-    const values = await logits.data();
+    const values = (await logits.data()) as Float32Array;
     logits.dispose();
     return { values, bytes: liveBytes(gpu) };
   };

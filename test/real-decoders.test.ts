@@ -66,7 +66,7 @@ for (const { folder, prompt, greedy, open } of MODELS) {
         if (!found) throw new Error(`${folder}: no golden "${key}"`);
         return found;
       };
-      const ids = toInt32(raw("ids"));
+      const ids = Int32Array.from(toInt32(raw("ids")));
       const shape = raw("ids").shape.length === 1 ? [1, ids.length] : raw("ids").shape;
       const length = shape.at(-1) as number;
       const positions = causalPositions(new Int32Array(ids.length).fill(1), length, model.positions);

@@ -2,7 +2,7 @@ import type { Gpu } from "../src/array/index.ts";
 import { type Tensor, tensor } from "../src/autograd/index.ts";
 import { type CausalInput, causalPositions, Gpt2LMHeadModel, parseGpt2Config } from "../src/models/index.ts";
 import type { Fixture } from "./fixtures.ts";
-import { loadWeights } from "./tiny-roberta.ts";
+import { loadWeights } from "./tiny-encoder.ts";
 
 export interface Gpt2Json {
   readonly config: Readonly<Record<string, unknown>>;

@@ -67,7 +67,6 @@ export {
   trunc,
 } from "./functions.ts";
 export { type GradOptions, grad } from "./grad.ts";
-export { Parameter, type ParameterOptions, type PartWriter } from "./parameter.ts";
 export { chunk, flatten, flip, pad, split, squeeze, stack, tile, unsqueeze } from "./layout.ts";
 export {
   type BceOptions,
@@ -86,6 +85,7 @@ export {
   smoothL1,
   symmetricKl,
 } from "./losses.ts";
+export { Parameter, type ParameterOptions, type PartWriter } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { argsort, type Ranked, type SortOptions, sort, topK } from "./ranking.ts";
 export {

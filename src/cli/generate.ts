@@ -1,6 +1,8 @@
+import type { HalfType } from "../array/index.ts";
 import { Stream } from "../autograd/index.ts";
 import { beamSearch, type CausalLM, generate as generateText } from "../models/index.ts";
 import { openCausalFolder } from "../train/index.ts";
+import { downloadProgress } from "./download.ts";
 import { UsageError } from "./failure.ts";
 import { withGpu } from "./session.ts";
 
@@ -17,6 +19,7 @@ export interface GenerateCommand {
   readonly lengthPenalty: number | undefined;
   readonly blockNgrams: number | undefined;
   readonly seed: number;
+  readonly dtype: "f32" | HalfType | undefined;
   readonly device: string | undefined;
 }
 
@@ -25,8 +28,9 @@ const USUAL_LENGTH = 64;
 /** Prints a prompt and how a causal language model continues it: token by token, or all at once after beam search. */
 export async function generate(command: GenerateCommand): Promise<void> {
   checkFlags(command);
-  const { path, prompt, device } = command;
-  const source = openCausalFolder(path);
+  const { path, prompt, dtype, device } = command;
+  const progress = downloadProgress();
+  const source = await openCausalFolder(path, { onProgress: progress.update }).finally(progress.stop);
   const { tokenizer } = source;
   const ids = tokenizer.encode(prompt);
   if (ids.length === 0)
@@ -34,7 +38,7 @@ export async function generate(command: GenerateCommand): Promise<void> {
       "generate: --prompt is empty, and this model's texts begin with no token of their own",
     );
   await withGpu(device, async (gpu) => {
-    const model = source.load(gpu);
+    const model = await source.load(gpu, { dtype });
     const { eosId } = tokenizer;
     const stopTokens = [...new Set([...model.stopTokens, ...(eosId === null ? [] : [eosId])])];
     const shown = new StreamedText((list) => tokenizer.decode(list), ids);

@@ -109,7 +109,10 @@ function addGenerate(root: Command): void {
     .description(
       "Prints a prompt and its continuation by a causal language model, as it comes. Without further flags it is the likeliest token each time.",
     )
-    .argument("<model>", "folder of a GPT-2, Llama or Qwen2, or of llama2.c (tokenizer.bin and a checkpoint)")
+    .argument(
+      "<model>",
+      "folder or repository of a GPT-2, Llama or Qwen2, or a folder of llama2.c (tokenizer.bin and a checkpoint)",
+    )
     .requiredOption(
       "--prompt <text>",
       "what to continue; may be empty where texts begin with a token of their own",
@@ -122,6 +125,7 @@ function addGenerate(root: Command): void {
     .option("--length-penalty <x>", "of beams: scores are divided by length ^ x", anyNumber)
     .option("--block-ngrams <n>", "of beams: no n new tokens in a row come twice", count)
     .option("--seed <n>", "seed of drawing", countOrNone, 0)
+    .addOption(new Option("--dtype <type>", "how the weights are stored").choices(["f32", "f16", "bf16"]))
     .addOption(deviceOption())
     .action(async (path: string, options) => {
       const { generate } = await import("./generate.ts");

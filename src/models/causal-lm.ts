@@ -76,10 +76,8 @@ export class CausalHead extends Module {
     { tied, bias }: { tied: boolean; bias: boolean },
   ) {
     super();
-    const matrix = (): Parameter =>
-      Parameter.from(gpu, new Float32Array(vocabulary * channels), [vocabulary, channels]);
-    this.weight = tied ? null : matrix();
-    this.bias = bias ? Parameter.from(gpu, new Float32Array(vocabulary), [vocabulary]) : null;
+    this.weight = tied ? null : Parameter.zeros(gpu, [vocabulary, channels]);
+    this.bias = bias ? Parameter.zeros(gpu, [vocabulary]) : null;
   }
 
   forward(hidden: Tensor, words: Tensor): Tensor {

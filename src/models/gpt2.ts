@@ -17,7 +17,8 @@ import {
   type CausalOptions,
   expectTokens,
 } from "./causal-lm.ts";
-import { type Gpt2Activation, type Gpt2Config, gpt2Activation } from "./gpt2-config.ts";
+import { defineFamily } from "./family.ts";
+import { type Gpt2Activation, type Gpt2Config, gpt2Activation, parseGpt2Config } from "./gpt2-config.ts";
 
 /** y = f(x weight + bias), f an activation or none: x [..., in] -> [..., out]. weight [in, out], as GPT-2 stores it. */
 class Conv1D extends Module {
@@ -26,8 +27,8 @@ class Conv1D extends Module {
 
   constructor(gpu: Gpu, inputs: number, outputs: number) {
     super();
-    this.weight = Parameter.from(gpu, new Float32Array(inputs * outputs), [inputs, outputs]);
-    this.bias = Parameter.from(gpu, new Float32Array(outputs), [outputs]);
+    this.weight = Parameter.zeros(gpu, [inputs, outputs]);
+    this.bias = Parameter.zeros(gpu, [outputs]);
   }
 
   forward(x: Tensor, activation?: Gpt2Activation): Tensor {
@@ -242,6 +243,26 @@ export class Gpt2LMHeadModel extends Module implements CausalLM {
   }
 }
 
+/** Causal masks that old files hold as buffers, and a tied head's copy of the word embeddings. */
+const UNUSED = /\.attn\.(bias|masked_bias)$|^lm_head\.weight$/;
+
+export const GPT2 = defineFamily<Gpt2Config>({
+  modelType: "gpt2",
+  otherTypes: ["gpt2-like"],
+  architectures: ["GPT2Model", "GPT2LMHeadModel"],
+  parseConfig: parseGpt2Config,
+  longest: ({ n_positions: positions }) => positions,
+  rename: (name) => (/^(wte|wpe|h|ln_f)\./.test(name) ? `transformer.${name}` : name),
+  heads: {
+    "causal-lm": {
+      make: (gpu, config) => new Gpt2LMHeadModel(gpu, config),
+      head: /^lm_head\./,
+      mayBeAbsent: /^$/,
+      mayBeIgnored: UNUSED,
+    },
+  },
+});
+
 /**
  * A GPT-2 with the weights of a checkpoint, under names with or without `transformer.`; the causal masks that old files
  * hold are left out, and a tied head's copy of the word embeddings. Anything else missing or left over is an error.
@@ -256,9 +277,8 @@ export function gpt2FromTensors(
   try {
     loadStateDict(model.stateDict(), tensors, {
       what,
-      rename: (name) => (/^(wte|wpe|h|ln_f)\./.test(name) ? `transformer.${name}` : name),
-      mayBeIgnored: (name) =>
-        /\.attn\.(bias|masked_bias)$/.test(name) || (config.tie_word_embeddings && name === "lm_head.weight"),
+      rename: GPT2.rename,
+      mayBeIgnored: (name) => UNUSED.test(name),
     });
   } catch (error) {
     model.dispose();

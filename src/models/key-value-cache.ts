@@ -57,7 +57,7 @@ export class KeyValueCache {
     return { ...own, keyLength: this.#length + (keys.shape[1] as number) };
   }
 
-  /** Says that every layer has appended so many tokens. */
+  /** Says that every layer has appended so many tokens; of a negative number, that the last ones are taken back. */
   advance(tokens: number): void {
     this.#length += tokens;
   }

@@ -21,7 +21,8 @@ import {
   type CausalOptions,
   expectTokens,
 } from "./causal-lm.ts";
-import type { LlamaConfig } from "./llama-config.ts";
+import { defineFamily, type ModelFamily } from "./family.ts";
+import { type LlamaConfig, parseLlamaConfig } from "./llama-config.ts";
 
 /** cos and sin of the angles of positions, [P, D/2] each. */
 interface Angles {
@@ -282,6 +283,30 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 }
 
+/** Tables of angles that old files hold as buffers, and a tied head's copy of the word embeddings. */
+const UNUSED = /\.rotary_emb\.inv_freq$|^lm_head\.weight$/;
+
+function familyOf(modelType: LlamaConfig["model_type"], name: string): ModelFamily {
+  return defineFamily<LlamaConfig>({
+    modelType,
+    architectures: [`${name}Model`, `${name}ForCausalLM`],
+    parseConfig: parseLlamaConfig,
+    longest: ({ max_position_embeddings: positions }) => positions,
+    rename: (key) => (/^(embed_tokens|layers|norm)\./.test(key) ? `model.${key}` : key),
+    heads: {
+      "causal-lm": {
+        make: (gpu, config) => new LlamaForCausalLM(gpu, config),
+        head: /^lm_head\./,
+        mayBeAbsent: /^$/,
+        mayBeIgnored: UNUSED,
+      },
+    },
+  });
+}
+
+export const LLAMA = familyOf("llama", "Llama");
+export const QWEN2 = familyOf("qwen2", "Qwen2");
+
 /**
  * A Llama or Qwen2 with the weights of a checkpoint, under names with or without `model.`; tables of angles that old
  * files hold are left out, and a tied head's copy of the word embeddings. Anything else missing or left over is an error.
@@ -296,9 +321,8 @@ export function llamaFromTensors(
   try {
     loadStateDict(model.stateDict(), tensors, {
       what,
-      rename: (name) => (/^(embed_tokens|layers|norm)\./.test(name) ? `model.${name}` : name),
-      mayBeIgnored: (name) =>
-        name.endsWith(".rotary_emb.inv_freq") || (config.tie_word_embeddings && name === "lm_head.weight"),
+      rename: LLAMA.rename,
+      mayBeIgnored: (name) => UNUSED.test(name),
     });
   } catch (error) {
     model.dispose();

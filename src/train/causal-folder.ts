@@ -1,75 +1,52 @@
-import type { Gpu } from "../array/index.ts";
+import type { Gpu, HalfType } from "../array/index.ts";
 import { characterTokenizer, scoredTokenizer, type Tokenizer } from "../data/index.ts";
-import { FormatError, openWeights } from "../io/index.ts";
-import {
-  type CausalLM,
-  gpt2FromTensors,
-  llamaFromTensors,
-  parseGpt2Config,
-  parseLlamaConfig,
-  readLlama2c,
-} from "../models/index.ts";
-import { baseName, exists, joinPath, listFolder, readBytes, readText } from "../platform/index.ts";
+import { FormatError, type HubOptions } from "../io/index.ts";
+import { type CausalLM, llamaFromTensors, modelHead, readLlama2c } from "../models/index.ts";
+import { exists, joinPath, listFolder, readBytes } from "../platform/index.ts";
 import { folderTokenizer } from "./folder-tokenizer.ts";
+import { loadModel, type ModelFolder, modelFolderPath, openModelFolder } from "./load-model.ts";
+
+export interface CausalLoadOptions {
+  /** f16 or bf16: frozen matrices are stored in that type. Default f32. */
+  readonly dtype?: "f32" | HalfType | undefined;
+  readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
+}
 
 /** A causal language model on disk, its config read and checked. */
 export interface CausalFolder {
   readonly folder: string;
   readonly tokenizer: Tokenizer;
   /** Reads the weights. */
-  load(gpu: Gpu): CausalLM;
+  load(gpu: Gpu, options?: CausalLoadOptions): Promise<CausalLM>;
 }
 
 const TOKENIZER_FILES = ["tokenizer.json", "vocab.json", "tokenizer.bin"];
 
 /**
- * Opens a folder with config.json (GPT-2, Llama, Qwen2), weights and a tokenizer, or one of llama2.c: tokenizer.bin and
- * one checkpoint (another .bin). A "gpt2-like" folder without a tokenizer has characters as tokens.
+ * Opens a causal language model: a folder in Hugging Face layout or a repository of the hub (GPT-2, Llama, Qwen2), or a
+ * folder of llama2.c: tokenizer.bin and one checkpoint (another .bin). A "gpt2-like" folder without a tokenizer has
+ * characters as tokens.
  */
-export function openCausalFolder(folder: string): CausalFolder {
-  const path = joinPath(folder, "config.json");
-  if (exists(path)) return openConfigured(folder, path);
-  if (!exists(joinPath(folder, "tokenizer.bin")))
-    throw new FormatError(
-      `model: neither config.json nor tokenizer.bin in ${folder} (expected a folder in Hugging Face layout, or of llama2.c)`,
-    );
-  return openLlama2c(folder);
+export async function openCausalFolder(name: string, hub: HubOptions = {}): Promise<CausalFolder> {
+  const folder = await modelFolderPath(name, hub);
+  const isLlama2c = !exists(joinPath(folder, "config.json")) && exists(joinPath(folder, "tokenizer.bin"));
+  return isLlama2c ? openLlama2c(folder) : openConfigured(await openModelFolder(folder, hub));
 }
 
-function openConfigured(folder: string, path: string): CausalFolder {
-  try {
-    const json = JSON.parse(readText(path)) as Readonly<Record<string, unknown>>;
-    const type = String(json?.model_type ?? json?.model ?? "");
-    const load = type.startsWith("gpt2") ? gpt2Of(folder, json) : llamaOf(folder, json);
-    const hasTokenizer = TOKENIZER_FILES.some((name) => exists(joinPath(folder, name)));
-    const tokenizer =
-      type === "gpt2-like" && !hasTokenizer ? characterTokenizer() : folderTokenizer(folder, type);
-    return { folder, tokenizer, load };
-  } catch (error) {
-    throw new FormatError(`${path}: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-function gpt2Of(folder: string, json: unknown): CausalFolder["load"] {
-  const config = parseGpt2Config(json);
-  return (gpu) => withWeights(folder, (tensors, what) => gpt2FromTensors(gpu, config, tensors, what));
-}
-
-function llamaOf(folder: string, json: unknown): CausalFolder["load"] {
-  const config = parseLlamaConfig(json);
-  return (gpu) => withWeights(folder, (tensors, what) => llamaFromTensors(gpu, config, tensors, what));
-}
-
-function withWeights(
-  folder: string,
-  make: (tensors: Parameters<typeof gpt2FromTensors>[2], what: string) => CausalLM,
-): CausalLM {
-  const file = openWeights(folder);
-  try {
-    return make(file.tensors, file.path);
-  } finally {
-    file.close();
-  }
+function openConfigured(source: ModelFolder): CausalFolder {
+  const { folder, family, json } = source;
+  modelHead(family, "causal-lm"); // else it makes no texts, which is told now
+  const hasTokenizer = TOKENIZER_FILES.some((file) => exists(joinPath(folder, file)));
+  const isLettered = json.model === "gpt2-like" && !hasTokenizer;
+  return {
+    folder,
+    tokenizer: isLettered ? characterTokenizer() : folderTokenizer(folder, family.modelType),
+    async load(gpu, { dtype, onProgress } = {}) {
+      const settings = { ...(dtype && { dtype }), ...(onProgress && { onProgress }) };
+      const { model } = await loadModel(gpu, source, { task: "causal-lm", ...settings });
+      return model;
+    },
+  };
 }
 
 function openLlama2c(folder: string): CausalFolder {
@@ -83,7 +60,14 @@ function openLlama2c(folder: string): CausalFolder {
   try {
     const { config, tensors } = readLlama2c(readBytes(path));
     const tokenizer = scoredTokenizer(readBytes(joinPath(folder, "tokenizer.bin")));
-    return { folder, tokenizer, load: (gpu) => llamaFromTensors(gpu, config, tensors, baseName(path)) };
+    return {
+      folder,
+      tokenizer,
+      load: async (gpu, { dtype = "f32" } = {}) => {
+        const model = llamaFromTensors(gpu, config, tensors, path);
+        return dtype === "f32" ? model : model.setRequiresGrad(false).to(dtype);
+      },
+    };
   } catch (error) {
     throw new FormatError(`${path}: ${(error as Error).message}`, { cause: error });
   }

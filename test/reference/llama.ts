@@ -54,7 +54,7 @@ const plus = (a: Float64Array, b: Float64Array): Float64Array =>
 export function llamaLogits(weights: Weights, ids: readonly number[], sizes: LlamaSizes): Float64Array[] {
   const { hidden, layers, eps } = sizes;
   const table = weights.get("model.embed_tokens.weight") as Float64Array;
-  let states = ids.map((id) => table.slice(id * hidden, (id + 1) * hidden));
+  let states: Float64Array[] = ids.map((id) => table.slice(id * hidden, (id + 1) * hidden));
   for (let layer = 0; layer < layers; layer++) {
     const name = `model.layers.${layer}`;
     const inputs = states.map((x) => normalised(weights, `${name}.input_layernorm`, x, eps));
