@@ -4,6 +4,7 @@
 // dx = weight dy ((1-ε) w[l] (softmax(x) - onehot) + ε/C (softmax(x) Σ w - w)). `total` ends a mean or a sum.
 // Workgroup: one row (of the nll entries a thread: a row, or a group of columns). Reads 2, writes 1.
 // use: lib/vec4
+// use: lib/nan
 // use: lib/row_workgroup
 // use: lib/grid
 struct Params { rows: u32, columns: u32, ignore: i32, smoothing: f32, mode: u32 }
@@ -55,14 +56,14 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     var shifted_part = T(0.0);
     for (var c = block; c < min(block + 32u * LANES, params.columns); c += LANES) {
       let x = logits[base + c] - maximum;
-      part += exp(x);
+      part += exp_nan(x);
       shifted_part += class_weight(c) * x;
       weights += class_weight(c);
     }
     sum += part;
     shifted += shifted_part;
   }
-  let log_sum = log(row_sum(fold_sum(sum), lane));
+  let log_sum = log_nan(row_sum(fold_sum(sum), lane));
   let all_shifted = row_sum(fold_sum(shifted), lane);
   let all = row_sum(fold_sum(weights), lane);
   if (lane != 0u) { return; }

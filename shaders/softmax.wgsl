@@ -2,6 +2,7 @@
 // m the row's maximum, so that exp never overflows. x [rows, C] -> y [rows, C]. Workgroup: one row.
 // dx = y (dy - Σ dy y) and dx = dy - exp(y) Σ dy. Reads 2 (backward 4), writes 1.
 // use: lib/vec4
+// use: lib/nan
 // use: lib/row_workgroup
 // use: lib/grid
 struct Params { rows: u32, columns: u32 }
@@ -20,7 +21,7 @@ fn measure(row: u32, lane: u32) -> Row {
   for (var c = lane; c < params.columns; c += LANES) { top = max(top, x[base + c]); }
   let maximum = row_max(fold_max(top), lane);
   var sum = T(0.0);
-  for (var c = lane; c < params.columns; c += LANES) { sum += exp(x[base + c] - maximum); }
+  for (var c = lane; c < params.columns; c += LANES) { sum += exp_nan(x[base + c] - maximum); }
   return Row(maximum, row_sum(fold_sum(sum), lane));
 }
 
@@ -38,7 +39,7 @@ fn forward_log(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
   let row = unfold(group, groups);
   if (row >= params.rows) { return; }
   let m = measure(row, lane);
-  let log_sum = log(m.sum);
+  let log_sum = log_nan(m.sum);
   for (var c = row * params.columns + lane; c < (row + 1u) * params.columns; c += LANES) { y[c] = (x[c] - m.maximum) - log_sum; }
 }
 

@@ -2,12 +2,13 @@
 // of the ordinary run; what is refused; and a training step with tied weights.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Gpu } from "../src/array/index.ts";
+import { Gpu, type HalfType } from "../src/array/index.ts";
 import { GpuError } from "../src/gpu/index.ts";
 import { bothKernels, liveBytes, gpu as openTestGpu } from "./device.ts";
 import { table } from "./ops.table.ts";
 import { assertSame, compare as compareWithReference } from "./ops-table/check.ts";
 import { evaluate, type MemoryLayout } from "./ops-table/evaluate.ts";
+import { compareHalves } from "./ops-table/halves.ts";
 import { type Case, normal, type Row } from "./ops-table/row.ts";
 import { attributesOf, subjectOf } from "./ops-table/subject.ts";
 
@@ -60,6 +61,13 @@ for (const row of wanted) {
   }
 }
 
+for (const row of wanted) {
+  const [c] = row.cases;
+  if (!c || row.halves === false) continue;
+  for (const dtype of ["f16", "bf16"] as const)
+    rows(`${row.op.name} in ${dtype}`, () => compareInHalves(row, c, dtype));
+}
+
 rows("every op went through arrays of several chunks", () => {
   const missing = wanted.filter(
     (row) => !covered.has(row.op.name) && Math.max(...row.cases.map(bytesOf)) > alignment,
@@ -93,6 +101,18 @@ async function compare(row: Row, c: Case, kernels: "software" | "hardware"): Pro
   assertSame(await evaluated(on), result, "second run");
   assertSame(await evaluated(on, "columns"), result, "strided inputs");
   assert.is(liveBytes(on), before, "bytes that stay");
+}
+
+async function compareInHalves(row: Row, c: Case, dtype: HalfType): Promise<void> {
+  const subject = subjectOf(row);
+  const { run } = subject;
+  const { inputs } = c;
+  const dy = c.gradient === false ? null : normal(outputShape(row, c), 1000);
+  const evaluated = (on: Gpu) => evaluate(on, { run, inputs, attrs: attributesOf(on, c), dy, half: dtype });
+  const whole = await evaluated(gpu);
+  const { on, result } = await onSmallestBinding(gpu.device.traits.kernels, 0, evaluated);
+  if (SUMS.has(row.op.name)) await compareHalves(on, subject, c, dtype);
+  else assertSame(result, whole, "in one binding");
 }
 
 function outputShape({ op }: Row, c: Case): readonly number[] {

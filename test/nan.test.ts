@@ -2,7 +2,19 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Gpu } from "../src/array/index.ts";
-import { abs, apply, clamp, linear, maximum, minimum, relu, Tensor } from "../src/autograd/index.ts";
+import {
+  abs,
+  apply,
+  clamp,
+  crossEntropy,
+  linear,
+  logSoftmax,
+  maximum,
+  minimum,
+  relu,
+  softmax,
+  Tensor,
+} from "../src/autograd/index.ts";
 import { bothKernels } from "./device.ts";
 import { table } from "./ops.table.ts";
 import { type Attributes, isFloat, type Row, type Value } from "./ops-table/row.ts";
@@ -15,7 +27,7 @@ const NANS = new Float32Array(bits.buffer);
 
 /** Ops whose result is no number that NaN could be in, and those that drop elements. */
 const exempt = new Set([
-  ...["where", "dropout"],
+  ...["where", "dropout", "gather", "indexSelect", "nllLoss"],
   ...["eq", "ne", "lt", "le", "gt", "ge", "isNaN", "isInf", "isFinite"],
   ...["argmax", "argmin", "argsort", "topK"],
 ]);
@@ -81,6 +93,19 @@ test("choices between numbers never choose against it", async () => {
     op.dispose();
   }
   x.dispose();
+});
+
+test("a row of a softmax or a loss is NaN as a whole, and the other rows are not", async () => {
+  for (const device of Object.values(variants)) {
+    const x = new Tensor(device, device.from(Float32Array.of(1, 2, Number.NaN, 0.5, 1, 2), [2, 3]));
+    const labels = new Tensor(device, device.from(Int32Array.of(0, 1)));
+    const rows = [softmax(x), logSoftmax(x)];
+    const losses = crossEntropy(x, labels, { reduction: "none" });
+    for (const y of rows)
+      assert.equal(Array.from(await y.data(), Number.isNaN), [true, true, true, false, false, false]);
+    assert.equal(Array.from(await losses.data(), Number.isNaN), [true, false]);
+    for (const made of [x, labels, ...rows, losses]) made.dispose();
+  }
 });
 
 test.run();

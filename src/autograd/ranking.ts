@@ -1,8 +1,7 @@
-import { lastOf, normaliseAxis, rowsOf } from "../array/index.ts";
+import { normaliseAxis } from "../array/index.ts";
 import * as ops from "../ops/index.ts";
-import { tensor } from "./create.ts";
-import { embedding } from "./functions.ts";
-import { noGrad, tidy } from "./scope.ts";
+import { gather } from "./functions.ts";
+import { tidy } from "./scope.ts";
 import { apply, type Tensor } from "./tensor.ts";
 
 /** Order along one dimension: indices have no derivative, values are gathered by them and do. */
@@ -49,23 +48,7 @@ function ranked(op: string, x: Tensor, axis: number, rank: (moved: Tensor) => Te
   return tidy(() => {
     const last = x.shape.length - 1;
     const i = normaliseAxis(op, axis, x.shape.length);
-    const moved = i === last ? x : x.transpose(i, last);
-    const indices = noGrad(() => rank(moved));
-    const values = gatheredLast(moved, indices);
-    if (i === last) return { values, indices };
-    return { values: values.transpose(i, last), indices: indices.transpose(i, last) };
+    const indices = i === last ? rank(x) : rank(x.transpose(i, last)).transpose(i, last);
+    return { values: gather(x, i, indices), indices };
   });
-}
-
-/** x[..., indices[..., k]] along the last dimension. */
-function gatheredLast(x: Tensor, indices: Tensor): Tensor {
-  const { rows, columns } = rowsOf(x.shape);
-  const k = lastOf(indices.shape);
-  const starts = tensor(
-    x.gpu,
-    Int32Array.from({ length: rows }, (_, row) => row * columns),
-    [rows, 1],
-  );
-  const flat = indices.reshape(rows, k).add(starts);
-  return embedding(x.reshape(x.size, 1), flat).reshape(...indices.shape);
 }

@@ -15,10 +15,8 @@ import { sumTo } from "./reduce.ts";
 /** The larger or smaller of two: WGSL's own for whole numbers, and with NaN kept for floats. */
 function choice(name: "maximum" | "minimum", builtin: "max" | "min", wins: ">" | "<"): BinaryOp {
   const values = typedKernels(`keep_nan(b, keep_nan(a, ${builtin}(a, b)))`, `${builtin}(a, b)`);
-  const share = (first: string, second: string) =>
-    kernels(`select(select(T(0.0), T(0.5), a == b), T(1.0), ${first} ${wins} ${second})`);
-  const shareA = share("a", "b");
-  const shareB = share("b", "a");
+  // Of the first operand; of the second with both exchanged.
+  const share = kernels(`select(select(T(0.0), T(0.5), a == b), T(1.0), a ${wins} b)`);
   return defineOp<Pair, object, PairSaved>({
     name,
     dtypes: "any",
@@ -30,9 +28,9 @@ function choice(name: "maximum" | "minimum", builtin: "max" | "min", wins: ">" |
     }),
     backward(gpu, dy, { a, b, shapeA, shapeB }, _attrs, [needsA, needsB]) {
       if (!a || !b) return [null, null];
-      const part = (which: typeof shareA, shape: Shape): GpuArray =>
-        sumTo(gpu, multiply(gpu, dy, combine(gpu, which, a, b, dy.shape)), shape);
-      return [needsA ? part(shareA, shapeA) : null, needsB ? part(shareB, shapeB) : null];
+      const part = (own: GpuArray, other: GpuArray, shape: Shape): GpuArray =>
+        sumTo(gpu, multiply(gpu, dy, combine(gpu, share, own, other, dy.shape)), shape);
+      return [needsA ? part(a, b, shapeA) : null, needsB ? part(b, a, shapeB) : null];
     },
   });
 }

@@ -3,20 +3,33 @@ import type { Gpu } from "../../src/array/index.ts";
 import { shapeClasses } from "../ops-table/classes.ts";
 import { type Case, isFloat, type ShapeClass, sizeOf, type Value } from "../ops-table/row.ts";
 import { attributesOf, type Subject, takes } from "../ops-table/subject.ts";
-import { ref } from "../reference/index.ts";
+import { derivatives, ref } from "../reference/index.ts";
 import { type Builder, MOST_ELEMENTS } from "./builder.ts";
 import { type Draw, type Drawn, RELATIVE } from "./draws.ts";
 
 const CLASSES: readonly ShapeClass[] = ["primes", "one", "vector", "scalar", "stretched", "rank 6"];
+
+const FEW_ELEMENTS = 60;
 
 /** A draw of the row's op. */
 export function drawRow(gpu: Gpu, subject: Subject): Draw {
   const cases = [
     ...subject.cases.filter(({ gradient }) => gradient !== false),
     ...shapeClasses(gpu, subject).filter(({ shapeClass }) => CLASSES.includes(shapeClass)),
-  ].filter(({ inputs }) => inputs.some((x) => x) && inputs.every((x) => !x || isSmall(x)));
+  ].filter(
+    (c) => c.inputs.some((x) => x) && c.inputs.every((x) => !x || isSmall(x)) && isCheap(gpu, subject, c),
+  );
   const alone = cases.every(({ inputs }) => inputs.filter((x) => x).length === 1) && !subject.make;
   return (b) => (alone ? onOne(gpu, subject, b, b.pick(cases)) : inShapesOf(b, b.pick(cases)));
+}
+
+/** Whether there is a formula of the derivative, or few elements for central differences. */
+function isCheap(gpu: Gpu, { name, reference }: Subject, c: Case): boolean {
+  const elements = c.inputs.reduce((sum, x) => sum + (x && isFloat(x) ? x.data.length : 0), 0);
+  if (elements <= FEW_ELEMENTS) return true;
+  const attrs = attributesOf(gpu, c);
+  const y = reference(c.inputs, attrs, c.inputs);
+  return Boolean(derivatives[name]?.(ref(y.shape), c.inputs, y, attrs));
 }
 
 function isSmall({ shape }: NonNullable<Value>): boolean {

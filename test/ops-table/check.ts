@@ -77,25 +77,30 @@ export async function compare(
   c: Case,
   { layouts = ["columns", "window"], masks = false }: CompareOptions = {},
 ): Promise<void> {
-  const { name, run } = subject;
+  const { run } = subject;
   const attrs = attributesOf(device, c);
   const { inputs } = c;
-  const expected = expectedOf(subject, c, attrs);
-  const { dy } = expected;
+  const { dy } = expectedOf(subject, c, attrs);
   poison(device);
   const outcome = await evaluate(device, { run, inputs, attrs, dy });
   const before = liveBytes(device);
-  assert.equal(outcome.shape, expected.y.shape);
-  const { magnitude } = expected;
-  const context = { inputs, attrs, expected: expected.y, dy: null, magnitude };
-  assertWithin(outcome.y, expected.y.data, (c.forward ?? subject.forward)(context), name);
-  compareGradients(subject, c, attrs, expected, outcome);
+  assertOutcome(subject, c, attrs, outcome);
 
   assertSame(await evaluate(device, { run, inputs, attrs, dy }), outcome, "second run");
   for (const layout of layouts)
     assertSame(await evaluate(device, { run, inputs, attrs, dy, layout }), outcome, `inputs in ${layout}`);
   if (dy && masks) await checkMasks(device, subject, c, attrs, dy, outcome);
   assert.is(liveBytes(device), before, "bytes that stay");
+}
+
+/** Value and gradients are within the bounds of the row. */
+export function assertOutcome(subject: Subject, c: Case, attrs: Attributes, outcome: Outcome): void {
+  const expected = expectedOf(subject, c, attrs);
+  const { y, magnitude } = expected;
+  assert.equal(outcome.shape, y.shape);
+  const context = { inputs: c.inputs, attrs, expected: y, dy: null, magnitude };
+  assertWithin(outcome.y, y.data, (c.forward ?? subject.forward)(context), subject.name);
+  compareGradients(subject, c, attrs, expected, outcome);
 }
 
 function compareGradients(
@@ -145,7 +150,9 @@ async function checkMasks(
   }
 }
 
+/** Two runs gave the same bits. */
 export function assertSame(actual: Outcome, expected: Outcome, name: string): void {
+  assert.equal(actual.shape, expected.shape);
   assertBitEqual(actual.y, expected.y, name);
   actual.gradients.forEach((gradient, i) => {
     const other = expected.gradients[i];

@@ -32,6 +32,14 @@ const slopes: Readonly<Record<string, Slope>> = {
   clamp: (x, _y, { a, b }) => (x >= a && x <= b ? 1 : 0),
   scale: (_x, _y, { a }) => Math.fround(a),
   shift: () => 1,
+  // Steps: central differences cannot step over them.
+  floor: () => 0,
+  ceil: () => 0,
+  round: () => 0,
+  trunc: () => 0,
+  sign: () => 0,
+  leakyRelu: (x, _y, { a }) => (x > 0 ? 1 : Math.fround(a)),
+  elu: (x, _y, { a }) => (x > 0 ? 1 : Math.fround(a) * Math.exp(x)),
 };
 
 function pointwise(slope: Slope): Derivative {

@@ -82,12 +82,12 @@ export const viewDerivatives: Readonly<Record<string, Derivative>> = {
   },
   max: ofEquals,
   min: ofEquals,
-  mse: (dy, inputs) => {
+  mse: (dy, inputs, _y, { reduction = "mean" }) => {
     const [x, t] = [floatsAt(inputs, 0), floatsAt(inputs, 1)];
-    const factor = (2 * at(dy.data, 0)) / x.data.length;
+    const share = reduction === "mean" ? 2 / x.data.length : 2;
     const dx = ref(
       x.shape,
-      x.data.map((v, i) => factor * (v - at(t.data, i))),
+      x.data.map((v, i) => share * at(dy.data, reduction === "none" ? i : 0) * (v - at(t.data, i))),
     );
     return [dx, map(dx, (v) => -v)];
   },

@@ -103,28 +103,27 @@ const embeddingDerivative: Derivative = (dy, [table, ids], _y, { paddingIndex })
   return [out, null];
 };
 
-/** (softmax(x) - target) · weight of the row; the target is smoothed. */
+/** (softmax(x) - target) · weight of the row; the target is smoothed. None for weights of classes. */
 const crossEntropyDerivative: Derivative = (dy, inputs, _y, attrs) => {
+  const known = ["ignoreIndex", "labelSmoothing", "reduction"];
+  if (Object.keys(attrs).some((name) => !known.includes(name))) return null;
   const logits = floatsAt(inputs, 0);
-  const labels = inputs[1]?.data ?? [];
-  const { ignoreIndex = -100, labelSmoothing = 0, reduction = "mean" } = attrs;
+  const labels = [...(inputs[1]?.data ?? [])];
+  const { ignoreIndex = -100, labelSmoothing = 0, reduction = "mean", weights } = attrs;
   const V = lengthOf(logits.shape, -1);
-  const p = softmax(logits);
-  const counted = [...labels].filter((label) => label !== ignoreIndex).length;
+  const w = (weights as readonly number[] | undefined) ?? new Array<number>(V).fill(1);
+  const all = w.reduce((a, b) => a + b, 0);
+  const counted = labels.reduce((sum, label) => sum + (label === ignoreIndex ? 0 : at(w, label)), 0);
   const e = Number(labelSmoothing);
-  return [
-    ref(
-      logits.shape,
-      p.data.map((share, i) => {
-        const row = Math.floor(i / V);
-        if (labels[row] === ignoreIndex) return 0;
-        const target = (labels[row] === i % V ? 1 - e : 0) + e / V;
-        const weight = reduction === "none" ? at(dy.data, row) : at(dy.data, 0);
-        return ((share - target) * weight) / (reduction === "mean" ? counted : 1);
-      }),
-    ),
-    null,
-  ];
+  const dx = softmax(logits).data.map((p, i) => {
+    const row = Math.floor(i / V);
+    const label = at(labels, row);
+    if (label === ignoreIndex) return 0;
+    const hit = label === i % V ? 1 : 0;
+    const slope = (1 - e) * at(w, label) * (p - hit) + (e / V) * (p * all - at(w, i % V));
+    return (slope * at(dy.data, reduction === "none" ? row : 0)) / (reduction === "mean" ? counted : 1);
+  });
+  return [ref(logits.shape, dx), null];
 };
 
 /** Each group of rows through its own expert: dx = scale dy W, dW = scale dyᵀ x, db = Σ dy, added up by expert. */
