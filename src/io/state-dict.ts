@@ -71,6 +71,7 @@ export async function streamStateDict(
       for (const part of partsOf(tensor)) {
         writer.write(toHalfBits(part, writer.dtype) ?? converted(part, writer.dtype));
         bytes += part.bytes.length;
+        onProgress?.({ bytes, totalBytes });
         if (++parts % PARTS_AHEAD === 0) await recorder.throttle();
       }
       writer.end();
@@ -78,7 +79,6 @@ export async function streamStateDict(
       if (!(error instanceof RangeError || error instanceof FormatError)) throw error;
       throw new FormatError(`load ${what}: ${name}: ${error.message}`, { cause: error });
     }
-    onProgress?.({ bytes, totalBytes });
   }
   return absent;
 }
