@@ -171,7 +171,8 @@ test("an unsupported config is refused, and other names of settings are read", (
   assert.is(config.activation_function, "relu");
   assert.is(config.tie_word_embeddings, false);
   assert.is(config.lm_head_bias, true);
-  assert.equal(config.eos_token_ids, [12]);
+  assert.is(config.eos_token_id, 12);
+  assert.equal(parseGpt2Config(config), config);
 });
 
 test("scores are scaled as the config says", async () => {

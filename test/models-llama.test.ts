@@ -206,14 +206,9 @@ test("an unsupported config is refused", () => {
   refused({ rope_scaling: scaling }, /original_max_position_embeddings is undefined/);
   const full = { ...scaling, original_max_position_embeddings: 8192 };
   const parsed = parseLlamaConfig({ ...QWEN, rope_scaling: full, eos_token_id: [3, 4] });
-  assert.equal(parsed.rope_scaling, {
-    kind: "llama3",
-    factor: 8,
-    lowFrequencyFactor: 1,
-    highFrequencyFactor: 4,
-    originalPositions: 8192,
-  });
-  assert.equal(parsed.eos_token_ids, [3, 4]);
+  assert.equal(parsed.rope_scaling, full);
+  assert.equal(parsed.eos_token_id, [3, 4]);
+  assert.equal(parseLlamaConfig(parsed), parsed);
 });
 
 test.run();

@@ -32,14 +32,13 @@ export async function generate(command: GenerateCommand): Promise<void> {
   const progress = downloadProgress();
   const source = await openCausalFolder(path, { onProgress: progress.update }).finally(progress.stop);
   const { tokenizer } = source;
-  const ids = tokenizer.encode(prompt);
+  const { bosId, eosId } = tokenizer;
+  const encoded = tokenizer.encode(prompt);
+  const ids = encoded.length === 0 && bosId !== null ? Int32Array.of(bosId) : encoded;
   if (ids.length === 0)
-    throw new UsageError(
-      "generate: --prompt is empty, and this model's texts begin with no token of their own",
-    );
+    throw new UsageError("generate: --prompt is empty, and no token of this model begins texts");
   await withGpu(device, async (gpu) => {
     const model = await source.load(gpu, { dtype });
-    const { eosId } = tokenizer;
     const stopTokens = [...new Set([...model.stopTokens, ...(eosId === null ? [] : [eosId])])];
     const shown = new StreamedText((list) => tokenizer.decode(list), ids);
     shown.flush();

@@ -26,6 +26,9 @@ export interface CausalOptions extends ForwardOptions {
 /** A causal language model, as generation and losses see it. */
 export interface CausalLM extends Module {
   readonly gpu: Gpu;
+  readonly config: object;
+  /** Its name in the `architectures` of config.json. */
+  readonly architecture: string;
   readonly vocabularySize: number;
   /** The longest text, in tokens. */
   readonly positions: number;

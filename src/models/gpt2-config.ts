@@ -1,4 +1,4 @@
-import { ConfigReader, expectHeads } from "./config-reader.ts";
+import { ConfigReader, expectHeads, oneOrAll } from "./config-reader.ts";
 
 const ACTIVATIONS = {
   gelu_new: "geluTanh",
@@ -32,8 +32,8 @@ export interface Gpt2Config {
   readonly embd_pdrop: number;
   readonly resid_pdrop: number;
   readonly attn_pdrop: number;
-  /** Tokens that end a text. */
-  readonly eos_token_ids: readonly number[];
+  /** The token that ends a text, several, or none. */
+  readonly eos_token_id: number | readonly number[] | null;
 }
 
 /** Settings whose only supported value is known. */
@@ -82,7 +82,7 @@ export function parseGpt2Config(json: unknown, overrides: Partial<Gpt2Config> = 
     embd_pdrop: read.number("embd_pdrop", "share", 0.1),
     resid_pdrop: read.number("resid_pdrop", "share", 0.1),
     attn_pdrop: read.number("attn_pdrop", "share", 0.1),
-    eos_token_ids: overrides.eos_token_ids ?? read.ids("eos_token_id"),
+    eos_token_id: oneOrAll(read.ids("eos_token_id")),
   };
   expectHeads("n_embd", config.n_embd, config.n_head);
   return config;

@@ -17,6 +17,7 @@ import {
   type CausalOptions,
   expectTokens,
 } from "./causal-lm.ts";
+import { idsIn } from "./config-reader.ts";
 import { defineFamily } from "./family.ts";
 import { type Gpt2Activation, type Gpt2Config, gpt2Activation, parseGpt2Config } from "./gpt2-config.ts";
 
@@ -209,6 +210,10 @@ export class Gpt2LMHeadModel extends Module implements CausalLM {
     return this.#config;
   }
 
+  get architecture(): string {
+    return "GPT2LMHeadModel";
+  }
+
   get vocabularySize(): number {
     return this.#config.vocab_size;
   }
@@ -218,7 +223,7 @@ export class Gpt2LMHeadModel extends Module implements CausalLM {
   }
 
   get stopTokens(): readonly number[] {
-    return this.#config.eos_token_ids;
+    return idsIn(this.#config.eos_token_id);
   }
 
   get cacheShape(): { readonly layers: number; readonly channels: number } {

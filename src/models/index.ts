@@ -28,7 +28,7 @@ export { GPT2, Gpt2LMHeadModel, gpt2FromTensors } from "./gpt2.ts";
 export { type Gpt2Config, parseGpt2Config } from "./gpt2-config.ts";
 export { type CacheSize, KeyValueCache } from "./key-value-cache.ts";
 export { LLAMA, LlamaForCausalLM, llamaFromTensors, QWEN2 } from "./llama.ts";
-export { type LlamaConfig, parseLlamaConfig } from "./llama-config.ts";
+export { type LlamaConfig, parseLlamaConfig, type RopeScaling } from "./llama-config.ts";
 export { type Llama2cCheckpoint, readLlama2c } from "./llama2c.ts";
 export { MODEL_FAMILIES, modelFamily, modelHead } from "./registry.ts";
 export {

@@ -1,6 +1,6 @@
 import type { RotaryScaling } from "../autograd/index.ts";
 import { FormatError } from "../io/index.ts";
-import { ConfigReader, expectHeads } from "./config-reader.ts";
+import { ConfigReader, expectHeads, oneOrAll } from "./config-reader.ts";
 
 /** The settings of a Llama or Qwen2, under the names of its config.json. */
 export interface LlamaConfig {
@@ -17,17 +17,26 @@ export interface LlamaConfig {
   readonly max_position_embeddings: number;
   readonly rms_norm_eps: number;
   readonly rope_theta: number;
-  readonly rope_scaling: RotaryScaling | null;
+  readonly rope_scaling: RopeScaling | null;
   readonly tie_word_embeddings: boolean;
-  /** Biases of queries, keys and values. */
-  readonly qkv_bias: boolean;
-  /** Bias of the attention's output. */
-  readonly output_bias: boolean;
+  /** Biases of queries, keys and values, and of the output. Qwen2 has the first three whatever this says. */
+  readonly attention_bias: boolean;
   readonly mlp_bias: boolean;
   readonly attention_dropout: number;
-  /** Tokens that end a text. */
-  readonly eos_token_ids: readonly number[];
+  /** The token that ends a text, several, or none. */
+  readonly eos_token_id: number | readonly number[] | null;
 }
+
+/** How angles are changed for longer texts, see RotaryScaling. */
+export type RopeScaling =
+  | { readonly rope_type: "linear"; readonly factor: number }
+  | {
+      readonly rope_type: "llama3";
+      readonly factor: number;
+      readonly low_freq_factor: number;
+      readonly high_freq_factor: number;
+      readonly original_max_position_embeddings: number;
+    };
 
 /** Settings whose only supported value is known. */
 const FIXED = {
@@ -58,7 +67,6 @@ export function parseLlamaConfig(json: unknown, overrides: Partial<LlamaConfig> 
       `config: num_attention_heads ${heads} do not share num_key_value_heads ${keyHeads} evenly`,
     );
   const rope = new ConfigReader(objectAt(read, "rope_parameters") ?? {});
-  const attentionBias = read.flag("attention_bias", false);
   const config: LlamaConfig = {
     model_type: type,
     vocab_size: read.number("vocab_size", "size"),
@@ -71,15 +79,14 @@ export function parseLlamaConfig(json: unknown, overrides: Partial<LlamaConfig> 
     max_position_embeddings: read.number("max_position_embeddings", "size"),
     rms_norm_eps: read.number("rms_norm_eps", "positive", 1e-6),
     rope_theta: read.number("rope_theta", "positive", rope.number("rope_theta", "positive", 10_000)),
-    rope_scaling:
-      overrides.rope_scaling ??
-      scalingOf(new ConfigReader(objectAt(read, "rope_scaling") ?? objectAt(read, "rope_parameters") ?? {})),
+    rope_scaling: scalingOf(
+      new ConfigReader(objectAt(read, "rope_scaling") ?? objectAt(read, "rope_parameters") ?? {}),
+    ),
     tie_word_embeddings: read.flag("tie_word_embeddings", false),
-    qkv_bias: read.flag("qkv_bias", type === "qwen2" || attentionBias),
-    output_bias: read.flag("output_bias", type === "llama" && attentionBias),
+    attention_bias: read.flag("attention_bias", false),
     mlp_bias: read.flag("mlp_bias", false),
     attention_dropout: read.number("attention_dropout", "share", 0),
-    eos_token_ids: overrides.eos_token_ids ?? read.ids("eos_token_id"),
+    eos_token_id: oneOrAll(read.ids("eos_token_id")),
   };
   if (config.head_dim % 2 !== 0)
     throw new FormatError(`config: head_dim is ${config.head_dim}, expected an even number`);
@@ -97,21 +104,34 @@ function objectAt(read: ConfigReader, name: string): object | null {
 }
 
 /** `{"rope_type": "llama3", "factor": 8, …}`; the type is called "type" in old files. */
-function scalingOf(read: ConfigReader): RotaryScaling | null {
-  const kind = read.value("rope_type") ?? read.value("type") ?? "default";
-  if (kind === "default") return null;
+function scalingOf(read: ConfigReader): RopeScaling | null {
+  const type = read.value("rope_type") ?? read.value("type") ?? "default";
+  if (type === "default") return null;
   const factor = (): number => read.number("factor", "positive");
-  if (kind === "linear") return { kind, factor: factor() };
-  if (kind !== "llama3") {
+  if (type === "linear") return { rope_type: type, factor: factor() };
+  if (type !== "llama3") {
     throw new FormatError(
-      `config: rope_scaling of type ${JSON.stringify(kind)}; supported: "default", "linear", "llama3"`,
+      `config: rope_scaling of type ${JSON.stringify(type)}; supported: "default", "linear", "llama3"`,
     );
   }
   return {
-    kind,
+    rope_type: type,
     factor: factor(),
-    lowFrequencyFactor: read.number("low_freq_factor", "positive"),
-    highFrequencyFactor: read.number("high_freq_factor", "positive"),
-    originalPositions: read.number("original_max_position_embeddings", "size"),
+    low_freq_factor: read.number("low_freq_factor", "positive"),
+    high_freq_factor: read.number("high_freq_factor", "positive"),
+    original_max_position_embeddings: read.number("original_max_position_embeddings", "size"),
+  };
+}
+
+/** The same under the engine's names. */
+export function rotaryScaling({ rope_scaling: scaling }: LlamaConfig): RotaryScaling | null {
+  if (!scaling) return null;
+  if (scaling.rope_type === "linear") return { kind: "linear", factor: scaling.factor };
+  return {
+    kind: "llama3",
+    factor: scaling.factor,
+    lowFrequencyFactor: scaling.low_freq_factor,
+    highFrequencyFactor: scaling.high_freq_factor,
+    originalPositions: scaling.original_max_position_embeddings,
   };
 }

@@ -21,8 +21,9 @@ import {
   type CausalOptions,
   expectTokens,
 } from "./causal-lm.ts";
+import { idsIn } from "./config-reader.ts";
 import { defineFamily, type ModelFamily } from "./family.ts";
-import { type LlamaConfig, parseLlamaConfig } from "./llama-config.ts";
+import { type LlamaConfig, parseLlamaConfig, rotaryScaling } from "./llama-config.ts";
 
 /** cos and sin of the angles of positions, [P, D/2] each. */
 interface Angles {
@@ -51,11 +52,14 @@ class LlamaAttention extends Module {
 
   constructor(gpu: Gpu, c: LlamaConfig, layer: number, name: string) {
     super();
+    const qkvBias = { bias: c.model_type === "qwen2" || c.attention_bias };
     const [queries, keys] = [c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim];
-    this.q_proj = new Linear(gpu, c.hidden_size, queries, { bias: c.qkv_bias });
-    this.k_proj = new Linear(gpu, c.hidden_size, keys, { bias: c.qkv_bias });
-    this.v_proj = new Linear(gpu, c.hidden_size, keys, { bias: c.qkv_bias });
-    this.o_proj = new Linear(gpu, queries, c.hidden_size, { bias: c.output_bias });
+    this.q_proj = new Linear(gpu, c.hidden_size, queries, qkvBias);
+    this.k_proj = new Linear(gpu, c.hidden_size, keys, qkvBias);
+    this.v_proj = new Linear(gpu, c.hidden_size, keys, qkvBias);
+    this.o_proj = new Linear(gpu, queries, c.hidden_size, {
+      bias: c.model_type === "llama" && c.attention_bias,
+    });
     const site = (part: "q" | "k" | "v" | "o"): LinearSite =>
       new LinearSite({ name: `${name}.${part}_proj`, layer }, this[`${part}_proj`]);
     this.#sites = { q: site("q"), k: site("k"), v: site("v"), o: site("o") };
@@ -220,6 +224,10 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     return this.#config;
   }
 
+  get architecture(): string {
+    return this.#config.model_type === "qwen2" ? "Qwen2ForCausalLM" : "LlamaForCausalLM";
+  }
+
   get vocabularySize(): number {
     return this.#config.vocab_size;
   }
@@ -229,7 +237,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 
   get stopTokens(): readonly number[] {
-    return this.#config.eos_token_ids;
+    return idsIn(this.#config.eos_token_id);
   }
 
   get cacheShape(): { readonly layers: number; readonly channels: number } {
@@ -264,7 +272,8 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   #anglesFor(length: number): Angles {
     const rows = this.#angles?.cos.shape[0] ?? 0;
     if (this.#angles && rows >= length) return this.#angles;
-    const { head_dim: size, rope_theta: theta, rope_scaling: scaling } = this.#config;
+    const { head_dim: size, rope_theta: theta } = this.#config;
+    const scaling = rotaryScaling(this.#config);
     const { cos, sin, shape } = rotaryTables(
       Math.max(FIRST_POSITIONS, 2 * rows, length),
       size,
