@@ -3,13 +3,13 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { chunkBytesFor } from "../src/array/chunks.ts";
 import { Gpu, type GpuArray, openGpu } from "../src/array/index.ts";
-import { Stream, softmax, Tensor } from "../src/autograd/index.ts";
+import { attention, Stream, softmax, Tensor, tensor } from "../src/autograd/index.ts";
 import { GpuError, type KernelSpec } from "../src/gpu/index.ts";
 import { boxesOf, type Walk } from "../src/ops/boxes.ts";
 import { gemm } from "../src/ops/gemm.ts";
 import { copyInto, copyOf, fill, runRows } from "../src/ops/index.ts";
 import { eachRange } from "../src/ops/ranges.ts";
-import { assertBitEqual } from "./compare.ts";
+import { assertBitEqual, assertClose } from "./compare.ts";
 import { liveBytes, gpu as openTestGpu, withEnv } from "./device.ts";
 
 const gpu = await openTestGpu();
@@ -268,6 +268,53 @@ ordinary("more than 65,535 products in one batch are cut", async () => {
 });
 
 ordinary.run();
+
+const entries = suite("attention, entry by entry");
+
+/** Output and gradients of a fused attention of two passes of three examples, with padding, a bias and dropout. */
+async function attend(on: Gpu): Promise<Float32Array[]> {
+  const [B, T, S, C] = [6, 9, 11, 16];
+  const random = (name: string, shape: readonly number[]): Tensor => {
+    const size = shape.reduce((product, n) => product * n, 1);
+    const made = tensor(on, Stream.seed(9).fold(name).normal(size), shape);
+    made.requiresGrad = true;
+    return made;
+  };
+  const [q, k, v] = [random("q", [B, T, C]), random("k", [B, S, C]), random("v", [B, S, C])];
+  const biases = [random("own", [B, 2, T, S]), random("shared", [2, T, S])];
+  const keep = tensor(
+    on,
+    Int32Array.from({ length: B * S }, (_, i) => (i % 5 === 0 ? 0 : 1)),
+    [B, S],
+  );
+  const clock = on.from(new Uint32Array([3, 8]));
+  const draw = { clock, stream: 77, examples: 3, firstExample: 1, firstPass: 0 };
+  const results: Tensor[] = [];
+  for (const bias of biases) {
+    const y = attention(q, k, v, keep, { heads: 2, bias, dropout: { p: 0.3, draw } });
+    y.backward(random("dy", [B, T, C]));
+    results.push(y);
+  }
+  const all = [...results, ...[q, k, v, ...biases].map(({ grad }) => grad as Tensor)];
+  return Promise.all(all.map(async (x) => (await x.data()) as Float32Array));
+}
+
+entries("the same bits, draws, masks and biases as of the whole batch", async () => {
+  const whole = await attend(new Gpu(gpu.device, { kernels: "hardware" }));
+  // An entry of k and v takes 1,664 bytes, the biases of one 792.
+  const parted = await attend(new Gpu(gpu.device, { kernels: "hardware", maxBindingBytes: 4608 }));
+  const names = ["y", "y, shared bias", "dq", "dk", "dv", "dbias"];
+  for (const [i, name] of names.entries())
+    assertBitEqual(parted[i] as Float32Array, whole[i] as Float32Array, name);
+  // The entries' gradients of a bias that they share are added up in another order.
+  assertClose(parted[6] as Float32Array, whole[6] as Float32Array, {
+    rtol: 1e-5,
+    atol: 1e-5,
+    name: "shared",
+  });
+});
+
+entries.run();
 
 const refusals = suite("what no binding holds");
 

@@ -39,9 +39,9 @@ const SUMS = new Set([
 /** Cases of each row that run with the kernels of the other class of adapters too: ranges are the same for both. */
 const MOST_OF_OTHERS = 3;
 /** Cases of an op that are compared with its float64 reference. */
-const MOST_REFERENCES = 12;
+const MOST_REFERENCES = 6;
 /** Long arrays get longer bindings: thousands of dispatches show no more than some dozens. */
-const MOST_CHUNKS = 12;
+const MOST_CHUNKS = 8;
 /** Ops that had an input or an output in several chunks. */
 const covered = new Set<string>();
 
