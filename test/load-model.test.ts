@@ -206,7 +206,6 @@ test("a model in halves takes the memory of halves: an f32 one is not made on th
   const before = liveBytes(gpu);
   gpu.device.ledger.resetPeaks();
   const { model } = await loadModel(gpu, folder, { ...classification, dtype: "f16" });
-  const held = liveBytes(gpu) - before;
   assert.is(
     gpu.device.ledger.scopes().parameters?.peakBytes,
     gpu.device.ledger.scopes().parameters?.liveBytes,
@@ -215,7 +214,35 @@ test("a model in halves takes the memory of halves: an f32 one is not made on th
   assert.ok(matrices.length > 10);
   model.dispose();
   assert.is(liveBytes(gpu), before);
-  assert.ok(held > 0);
+});
+
+test("the host holds parts of a tensor, never the whole", async () => {
+  const folder = freshFolder();
+  const config = { ...bert.json.config, vocab_size: 60_000, hidden_size: 256 };
+  const large = modelOf(gpu, config, "masked-lm");
+  const largest = 60_000 * 256 * 4;
+  await saveModel(folder, large);
+  large.dispose();
+  globalThis.gc?.();
+  const before = process.memoryUsage().arrayBuffers;
+  let most = 0;
+  let calls = 0;
+  const onProgress = () => {
+    calls++;
+    most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+  };
+  const { model } = await loadModel(gpu, folder, { task: "masked-lm", dtype: "f16", onProgress });
+  assert.ok(calls > 15, `${calls} parts`);
+  assert.ok(most < 1.3 * largest, `${most} bytes of buffers, the largest tensor has ${largest}`);
+  model.dispose();
+});
+
+test("a name that is neither a folder nor in the cache says both", async () => {
+  const hub = { offline: true, cacheFolder: scratch };
+  await refused(
+    openModelFolder("no-such/model", hub),
+    /^model: there is no folder no-such\/model; hub: no-such\/model \(main\) is not in the cache/,
+  );
 });
 
 test("a new head replaces that of the file, whatever its width", async () => {

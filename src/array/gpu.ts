@@ -157,11 +157,16 @@ export class Gpu {
 
   /** Reads a contiguous array back. */
   async read(array: GpuArray): Promise<TypedArray> {
+    const { buffer } = await this.readBytes(array);
+    return decode(buffer, array.dtype, array.size);
+  }
+
+  /** Reads the bytes of a contiguous array back as they are stored, in whole words. */
+  async readBytes(array: GpuArray): Promise<Uint8Array<ArrayBuffer>> {
     array.assertAlive();
     this.device.captures.checkRead();
     if (!array.isContiguous)
       throw new GpuError("read: the array is a strided view; make it contiguous first");
-    if (array.size === 0) return decode(new ArrayBuffer(0), array.dtype, 0);
     const bytes = new Uint8Array(wholeWords(array.bytes));
     array.storage.retain(); // Lives until the copy is made, whatever the caller frees meanwhile.
     try {
@@ -174,7 +179,7 @@ export class Gpu {
     } finally {
       array.storage.release();
     }
-    return decode(bytes.buffer, array.dtype, array.size);
+    return bytes;
   }
 
   /**

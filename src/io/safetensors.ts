@@ -271,8 +271,7 @@ function checkSizes(name: string, shape: readonly number[]): void {
   }
 }
 
-/** The data of a tensor as it lies in a file. */
-export function tensorBytes(name: string, { dtype, shape, data }: TensorToWrite): Uint8Array {
+function tensorBytes(name: string, { dtype, shape, data }: TensorToWrite): Uint8Array {
   const stored = storedData(name, dtype, data);
   const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
   const wanted = elementCount(shape) * DTYPE_BYTES[dtype];

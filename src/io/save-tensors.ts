@@ -9,7 +9,7 @@ import {
   writeFileAtomic,
 } from "../platform/index.ts";
 import { FormatError } from "./format-error.ts";
-import { DTYPE_BYTES, type SafetensorsDtype, safetensorsHeader, tensorBytes } from "./safetensors.ts";
+import { DTYPE_BYTES, type SafetensorsDtype, safetensorsHeader } from "./safetensors.ts";
 
 export interface SaveTensorsOptions {
   /** The largest file; a larger model becomes several, with an index. Default: 5 GB, as Python's. */
@@ -124,15 +124,14 @@ async function writeShard(
   }
 }
 
-async function* partsOf({ name, parameter, dtype }: Entry): AsyncIterable<Uint8Array> {
+async function* partsOf({ parameter, dtype }: Entry): AsyncIterable<Uint8Array> {
   const { array, gpu } = parameter;
   const step = PART_BYTES / DTYPE_BYTES[dtype];
   for (let at = 0; at < array.size; at += step) {
     const shape = [Math.min(step, array.size - at)];
     const view = array.view(shape, array.offset + at);
     try {
-      const data = (await gpu.read(view)) as Float32Array<ArrayBuffer>; // floating, see entriesOf
-      yield tensorBytes(name, { dtype, shape, data });
+      yield (await gpu.readBytes(view)).subarray(0, view.bytes);
     } finally {
       view.release();
     }

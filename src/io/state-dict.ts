@@ -35,7 +35,7 @@ export function loadStateDict(
 ): string[] {
   const { pairs, absent } = match(parameters, tensors, options);
   for (const [, parameter, tensor] of pairs)
-    parameter.write(toHalfBits(tensor, parameter.dtype) ?? Float32Array.from(toFloat32(tensor)));
+    parameter.write(toHalfBits(tensor, parameter.dtype) ?? new Float32Array(toFloat32(tensor)));
   return absent;
 }
 
@@ -102,7 +102,7 @@ function* partsOf(tensor: RawTensor): Iterable<RawTensor> {
 /** Floats for a parameter of a type; a value that the type cannot hold throws. */
 function converted(part: RawTensor, dtype: DType): Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
   const values = toFloat32(part);
-  return dtype === "f16" ? float32ToHalf(values) : Float32Array.from(values);
+  return dtype === "f16" ? float32ToHalf(values) : new Float32Array(values);
 }
 
 function match(

@@ -36,7 +36,12 @@ export interface ModelFolder {
 export async function modelFolderPath(name: string, hub: HubOptions = {}): Promise<string> {
   if (name === EMBEDDED) return assetPath("encoder");
   if (exists(name) || !isRepoName(name)) return name;
-  return downloadModel(name, hub);
+  try {
+    return await downloadModel(name, hub);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    throw new FormatError(`model: there is no folder ${name}; ${error.message}`, { cause: error });
+  }
 }
 
 /** Finds a model and reads its config.json. An architecture that is not known is an error that names those that are. */
