@@ -1,13 +1,20 @@
 import type { Gpu } from "../array/index.ts";
-import { Stream } from "../autograd/index.ts";
+import { type Parameter, Stream } from "../autograd/index.ts";
 import type { Encoded } from "../data/index.ts";
-import type { RobertaForSequenceClassification } from "../models/index.ts";
+import type { SequenceClassifier } from "../models/index.ts";
 import { AdaptationSet, type PeftMethod } from "../peft/index.ts";
-import { type FineTuneOptions, loadClassifier, type PretrainedFolder } from "../train/index.ts";
+import {
+  describeFresh,
+  type FineTuneOptions,
+  loadClassifier,
+  type PretrainedFolder,
+} from "../train/index.ts";
+import { downloadProgress } from "./download.ts";
 import { lengthFor, openEncoder } from "./encoder.ts";
 import { encodedSplit } from "./evaluation.ts";
 import { methodOf } from "./methods.ts";
 import type { TrainConfig } from "./presets.ts";
+import { print } from "./report.ts";
 import { limited, taskLabels } from "./tasks.ts";
 
 /** All that training needs, read and checked before a device is opened or anything is written. */
@@ -26,11 +33,11 @@ export interface Prepared {
 export async function prepare(config: TrainConfig): Promise<Prepared> {
   const { task, data, columns, training } = config;
   const method = methodOf(config);
-  const source = openEncoder(config.model);
-  const maxLength = lengthFor(source.config, training.maxLength);
+  const source = await openEncoder(config.model);
+  const maxLength = lengthFor(source, training.maxLength);
   const labels = taskLabels(task, config.labels);
   const taskSource = { task, labels, data, columns, seed: training.seed };
-  const encoding = { tokenizer: source.tokenizer, maxLength };
+  const encoding = { source, maxLength };
   const all = await encodedSplit(taskSource, "train", encoding);
   const dev = await encodedSplit(taskSource, "dev", encoding);
   const examples = limited(all, training.limitTrain, training.seed);
@@ -39,19 +46,46 @@ export async function prepare(config: TrainConfig): Promise<Prepared> {
 }
 
 /** The model on the device, and the method's set attached to it where there is a method. */
-export function buildModel(
+export async function buildModel(
   gpu: Gpu,
   { config, source, labels, method }: Prepared,
-): { readonly model: RobertaForSequenceClassification; readonly set: AdaptationSet | null } {
+): Promise<{ readonly model: SequenceClassifier; readonly set: AdaptationSet | null }> {
   const { seed, dropout } = config.training;
   const overrides = {
     ...(config.pooling !== null && { classifier_pooling: config.pooling }),
     ...(dropout !== null && { hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }),
   };
-  const model = loadClassifier(gpu, source, { labels, seed, overrides });
+  const model = await loadModelOf(gpu, { config, source, labels }, overrides);
   if (config.method === "full") model.setRequiresGrad(true);
   const set = method && new AdaptationSet(gpu, model, method, { stream: Stream.seed(seed) });
   return { model, set };
+}
+
+/** The classifier, with a bar while a large file is read, and a line where the file lacks more than a head. */
+async function loadModelOf(
+  gpu: Gpu,
+  { config, source, labels }: Pick<Prepared, "config" | "source" | "labels">,
+  overrides: object,
+): Promise<SequenceClassifier> {
+  const progress = downloadProgress();
+  try {
+    return await loadClassifier(gpu, source, {
+      labels,
+      seed: config.training.seed,
+      overrides,
+      dtype: config.dtype,
+      onProgress: (part) => progress.update({ file: "weights", ...part }),
+      onLoaded({ fresh, source: { name }, model }) {
+        const head = new Set(model.head.parameters());
+        const parameters = model.stateDict();
+        const others = fresh.filter((one) => !head.has(parameters.get(one) as Parameter));
+        const line = describeFresh({ fresh: others, source: { name } });
+        if (line) print(line);
+      },
+    });
+  } finally {
+    progress.stop();
+  }
 }
 
 /** The settings of fineTune. */
