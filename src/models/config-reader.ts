@@ -81,3 +81,13 @@ export function expectHeads(name: string, channels: number, heads: number): void
   if (channels % heads !== 0)
     throw new FormatError(`config: ${name} ${channels} does not split into ${heads} heads`);
 }
+
+/** Ids as config.json has them: one as a number, none as null. */
+export function oneOrAll(ids: readonly number[]): number | readonly number[] | null {
+  return ids.length > 1 ? ids : (ids[0] ?? null);
+}
+
+/** The same as a list. */
+export function idsIn(value: number | readonly number[] | null): readonly number[] {
+  return value === null ? [] : typeof value === "number" ? [value] : value;
+}

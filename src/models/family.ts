@@ -1,13 +1,14 @@
 // What each family of models says about itself, so that a checkpoint can be opened without knowing which it is.
 import type { Gpu } from "../array/index.ts";
 import type { Module } from "../nn/index.ts";
+import type { CausalLM } from "./causal-lm.ts";
 import type { MaskedLanguageModel, SequenceClassifier } from "./encoder.ts";
 
 /** Which model each task gives. */
 export interface TaskModels {
   readonly "sequence-classification": SequenceClassifier;
   readonly "masked-lm": MaskedLanguageModel;
-  readonly "causal-lm": Module;
+  readonly "causal-lm": CausalLM;
 }
 export type ModelTask = keyof TaskModels;
 
@@ -25,6 +26,8 @@ export interface ModelHead<Config, Model extends Module> {
 /** A family of models: one value of `model_type` in config.json. */
 export interface ModelFamily<Config = unknown> {
   readonly modelType: string;
+  /** Other values of `model_type`, or of "model" where that is absent, that mean the same. */
+  readonly otherTypes?: readonly string[];
   /** Whose checkpoints are read: values of `architectures` in config.json. */
   readonly architectures: readonly string[];
   /** Throws FormatError for what is missing or not supported. */

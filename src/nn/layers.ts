@@ -7,6 +7,7 @@ import {
   layerNorm,
   linear,
   Parameter,
+  rmsNorm,
   type Tensor,
 } from "../autograd/index.ts";
 import type { Activation } from "../ops/index.ts";
@@ -48,6 +49,22 @@ export class LayerNorm extends Module {
 
   forward(x: Tensor): Tensor {
     return layerNorm(x, this.weight, this.bias, this.#eps);
+  }
+}
+
+/** y = x / sqrt(mean x² + eps) weight over the last dimension C. Starts as weight 1. */
+export class RmsNorm extends Module {
+  readonly weight: Parameter;
+  readonly #eps: number;
+
+  constructor(gpu: Gpu, channels: number, { eps = 1e-6 }: { eps?: number } = {}) {
+    super();
+    this.weight = Parameter.from(gpu, constant(channels, 1), [channels]);
+    this.#eps = eps;
+  }
+
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.weight, this.#eps);
   }
 }
 

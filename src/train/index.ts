@@ -1,5 +1,6 @@
 export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
 export { CapturedSteps, type CapturedStepsOptions } from "./captured-steps.ts";
+export { type CausalFolder, type CausalLoadOptions, openCausalFolder } from "./causal-folder.ts";
 export { DEMO_PRETRAINING, demoHeldOutSentences, demoTrainingSentences } from "./demo-sentences.ts";
 export {
   DEMO_RECIPE,

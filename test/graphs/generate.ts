@@ -60,7 +60,7 @@ function accept(
   if (!values.every((x, i) => !x || !isFloat(x) || isInside(x, rangeOf(i)))) return null;
   if (DISTINCT.has(name) && values.some((x) => x && new Set(x.data).size < x.data.length)) return null;
   const value = reference(values, attributesOf(gpu, { attrs }), values);
-  if (value.data.length > MOST_ELEMENTS || value.shape.length > 6) return null;
+  if (value.data.length === 0 || value.data.length > MOST_ELEMENTS || value.shape.length > 6) return null;
   if (!value.data.every((v) => Math.abs(v) < 1e4)) return null;
   const id = b.nextId();
   b.known.push({ id, value } satisfies Known);
