@@ -6,7 +6,7 @@ export interface Case {
   readonly name: string;
   /** What one repetition amounts to, in units of 1e9 operations or bytes, or in plain units. */
   readonly amount: number;
-  readonly unit: "GFLOP/s" | "GB/s" | "examples/s" | "dispatches/s";
+  readonly unit: "GFLOP/s" | "GB/s" | "examples/s" | "tokens/s" | "dispatches/s";
   /** "device" (default): recorded, submitted and done. "host": recorded only, the device's work is waited for apart. */
   readonly clock?: "device" | "host";
   /** How many repetitions one `run` makes. Default 1. */

@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { type Gpu, openGpu } from "../src/index.ts";
+import { generationCases } from "./generation.ts";
 import { kernelCases } from "./kernels.ts";
 import { type Measurement, measure } from "./measure.ts";
 import { stepCases } from "./steps.ts";
@@ -26,7 +27,9 @@ const { values } = parseArgs({
 });
 const seconds = Number(values.seconds);
 if (!(seconds > 0)) throw new RangeError(`bench: --seconds is ${values.seconds}, expected more than 0`);
-const cases = [...kernelCases(), ...stepCases()].filter(({ name }) => name.includes(values.filter));
+const cases = [...kernelCases(), ...stepCases(), ...generationCases()].filter(({ name }) =>
+  name.includes(values.filter),
+);
 if (cases.length === 0) throw new RangeError(`bench: no case holds "${values.filter}"; --list names them`);
 
 if (values.list) console.log(cases.map(({ name }) => name).join("\n"));

@@ -77,7 +77,7 @@ function prepare(
   model.classifier.setRequiresGrad(true);
   const set = new AdaptationSet(gpu, model, method, { stream });
   const optimiser = new AdamW([...set.parameters(), ...model.classifier.parameters()]);
-  const slots = new BatchSlots(gpu, config);
+  const slots = new BatchSlots(gpu, model);
   const router = uniformRouter(stream);
   const examples = Array.from({ length: shape.batch }, (_, i) => ({
     ids: Int32Array.from({ length: shape.tokens }, (_, t) => 5 + stream.integer(shape.vocabulary - 5, i, t)),

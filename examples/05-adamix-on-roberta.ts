@@ -48,7 +48,7 @@ console.log("experts", method.experts, "trained", countParameters(set.parameters
 
 const optimiser = new AdamW([...set.parameters(), ...model.classifier.parameters()], { undrawn: "authors" });
 const router = uniformRouter(stream); // a function of (layer, side, step, pass): any step can be drawn again
-const slots = new BatchSlots(gpu, config);
+const slots = new BatchSlots(gpu, model);
 const train = sequences(320, stream.fold("train"));
 const order = epochs({ n: train.length, batchSize: 16, seed: 1 });
 for (let step = 0; step < 60; step++) {

@@ -21,7 +21,7 @@ import {
 } from "adamix/train";
 
 const gpu = await openGpu();
-const pretrained = openPretrained("embedded"); // or a folder: config.json, model.safetensors, vocab.json, merges.txt
+const pretrained = await openPretrained("embedded"); // or a folder, or "roberta-base" and the like from the hub
 const encode = ({ text, label }: LabelledSentence): Encoded => ({
   ids: pretrained.tokenizer.encode(text),
   label,
@@ -33,7 +33,7 @@ const train = demoTrainingSentences(0).map(encode);
 const test = demoHeldOutSentences("test").slice(0, 100).map(encode);
 const labels = test.map(({ label }) => label as number);
 
-const model = loadClassifier(gpu, pretrained, head);
+const model = await loadClassifier(gpu, pretrained, head);
 const set = new AdaptationSet(gpu, model, adamixLora({ rank: 4 }), { stream: Stream.seed(0) });
 console.log("trained beside the head", countParameters(set.parameters()));
 const { optimiser } = await fineTune(gpu, model, set, {
@@ -62,7 +62,7 @@ console.log("merged parameters", countParameters(merged.set?.parameters() ?? [])
 const folder = process.argv[2] ?? "runs/example-06";
 await merged.use(() => saveAdapter(folder, model, merged.set, { base: "embedded", labels: head.labels }));
 
-const other = loadClassifier(gpu, pretrained, { ...head, seed: 1 });
+const other = await loadClassifier(gpu, pretrained, { ...head, seed: 1 });
 loadAdapter(gpu, other, folder);
 const text = "we did not like the soup .";
 const scores = await predict(gpu, other, [{ ids: pretrained.tokenizer.encode(text) }]);

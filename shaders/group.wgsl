@@ -1,8 +1,8 @@
 // Positions grouped by an integer key, in the order of the positions within each group: a stable radix sort of pairs
 // (key, position), 6 bits a pass, without atomics, so that two runs give the same order.
-// `pairs` makes the pairs; a pass is `count` (how often each digit is in each segment of positions), `scan` (where the
+// `pairs` makes the pairs; few of them are sorted by `rank`, by counting which come before. Else a pass is `count` (how often each digit is in each segment of positions), `scan` (where the
 // digit of each segment begins among all of that digit) and `place`. Keys out of range get the largest key, `bound`.
-// Thread: `pairs` one position; `count` and `place` one digit of one segment; `scan` one digit.
+// Thread: `pairs` and `rank` one position; `count` and `place` one digit of one segment; `scan` one digit.
 // use: lib/grid
 struct Params {
   n: u32, bound: u32, skip: i32, length: u32, segments: u32, shift: u32,
@@ -40,6 +40,18 @@ fn pairs_flat(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   let place = params.start + i;
   let key = (place / (params.middle * params.inner) * params.rows + index) * params.inner + place % params.inner;
   pairs_made[i] = vec2u(select(params.bound, key, index < params.rows), i);
+}
+
+// The place of each pair is the number of pairs before it.
+@compute @workgroup_size(64)
+fn rank(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = unfold(group, groups) * 64u + lane;
+  if (i >= params.n) { return; }
+  let pair = unsorted[i];
+  var before = 0u;
+  for (var j = 0u; j < i; j++) { before += select(0u, 1u, unsorted[j].x <= pair.x); }
+  for (var j = i + 1u; j < params.n; j++) { before += select(0u, 1u, unsorted[j].x < pair.x); }
+  pairs_made[before] = pair;
 }
 
 @compute @workgroup_size(DIGITS)

@@ -1,24 +1,29 @@
 import { suite } from "uvu";
-import { crossEntropy, tensor } from "../src/autograd/index.ts";
-import { RobertaForMaskedLM, RobertaForSequenceClassification } from "../src/models/index.ts";
+import { crossEntropy, type Tensor, tensor } from "../src/autograd/index.ts";
+import type { EncoderInput } from "../src/models/index.ts";
 import { gpu as testGpu } from "./device.ts";
 import { fixtureNames, loadFixture } from "./fixtures.ts";
-import { expectFixture, type FixtureConfig, inputOf, loadWeights, robertaConfigOf } from "./tiny-roberta.ts";
+import { expectFixture, type FixtureConfig, inputOf, loadWeights, modelOf } from "./tiny-encoder.ts";
 
 const gpu = await testGpu();
 
-const test = suite("RoBERTa against goldens");
+const test = suite("encoders against goldens");
 
-for (const name of fixtureNames("model_roberta")) {
+/** What an encoder without its head does. */
+interface Bare {
+  forward(input: EncoderInput, options: object, onHidden: (hidden: Tensor) => void): Tensor;
+}
+
+for (const name of [...fixtureNames("model_roberta"), ...fixtureNames("model_bert")]) {
   const fixture = loadFixture<{ config: FixtureConfig }>(name);
-  const config = robertaConfigOf(fixture.json.config);
+  const { config } = fixture.json;
 
   test(`${name}: classification, hidden states, loss and every gradient`, async () => {
-    const model = new RobertaForSequenceClassification(gpu, config);
+    const model = modelOf(gpu, config, "sequence-classification");
     loadWeights(fixture, model.stateDict());
-    const input = inputOf(gpu, fixture, config);
-    const hidden: Parameters<Parameters<typeof model.roberta.forward>[2] & object>[0][] = [];
-    model.roberta.forward(input, {}, (x) => hidden.push(x));
+    const input = inputOf(gpu, fixture, model);
+    const hidden: Tensor[] = [];
+    (model.encoder as unknown as Bare).forward(input, {}, (x) => hidden.push(x));
     for (const [i, x] of hidden.entries()) await expectFixture(fixture, `out/hidden.${i}`, x);
     const logits = model.forward(input);
     await expectFixture(fixture, "out/logits", logits);
@@ -31,10 +36,10 @@ for (const name of fixtureNames("model_roberta")) {
   });
 
   test(`${name}: masked language model, loss and every gradient`, async () => {
-    const model = new RobertaForMaskedLM(gpu, config);
+    const model = modelOf(gpu, config, "masked-lm");
     loadWeights(fixture, model.stateDict());
     const labels = fixture.ints("in/mlm_labels");
-    const logits = model.forward(inputOf(gpu, fixture, config));
+    const logits = model.forward(inputOf(gpu, fixture, model));
     await expectFixture(fixture, "out/mlm_logits", logits);
     const loss = crossEntropy(logits, tensor(gpu, Int32Array.from(labels.data), labels.shape));
     await expectFixture(fixture, "out/mlm_loss", loss);

@@ -37,7 +37,9 @@ const lists: readonly (readonly [name: string, ids: Int32Array<ArrayBuffer>, row
   ["one id 1,000 times", new Int32Array(1000).fill(70), 71],
   ["64 ids", frequent(64, 64), 64],
   ["65 ids of one row", new Int32Array(65), 1],
-  ["ids of 18 bits", unique(700, 200_003), 200_003],
+  ["700 ids of 18 bits", unique(700, 200_003), 200_003],
+  ["2,000 ids of 18 bits", unique(2000, 200_003), 200_003],
+  ["1,025 ids", frequent(1025, 900), 900],
 ];
 
 for (const [name, ids, rows] of lists) {

@@ -9,7 +9,9 @@ import {
   tidy,
 } from "../src/autograd/index.ts";
 import {
+  BertForSequenceClassification,
   type EncoderInput,
+  parseBertConfig,
   parseRobertaConfig,
   RobertaForMaskedLM,
   RobertaForSequenceClassification,
@@ -123,6 +125,27 @@ export function tinyInput(length = LONGEST, passes = 1): EncoderInput {
   };
 }
 
+const bertConfig = (dropout: number): ReturnType<typeof parseBertConfig> =>
+  parseBertConfig({
+    ...tinyConfig(dropout),
+    model_type: "bert",
+    max_position_embeddings: LONGEST,
+    type_vocab_size: 2,
+  });
+
+/** The same sequences for BERT; from the fourth token on they are a second text. */
+function bertInput(length = LONGEST, passes = 1): EncoderInput {
+  const input = tinyInput(length, passes);
+  const shape = input.inputIds.shape;
+  const place = (f: (t: number) => number): Tensor =>
+    tensor(
+      gpu,
+      Int32Array.from({ length: input.inputIds.size }, (_, i) => f(i % length)),
+      shape,
+    );
+  return { ...input, positionIds: place((t) => t), tokenTypeIds: place((t) => (t < 3 ? 0 : 1)) };
+}
+
 export const tinyLabels = (): Tensor => tensor(gpu, Int32Array.of(2, 0, 1));
 
 function prepared(model: Module, head: Module): readonly Parameter[] {
@@ -141,6 +164,19 @@ export const modelFamilies: readonly ModelFamily[] = [
         head: prepared(model, model.classifier),
         forward: ({ passes, draw, length } = {}) =>
           tidy(() => model.forward(tinyInput(length, passes), { draw })),
+        loss: (logits) => tidy(() => crossEntropy(logits, tinyLabels())),
+      };
+    },
+  },
+  {
+    name: "BERT classification",
+    build({ dropout = 0 } = {}) {
+      const model = new BertForSequenceClassification(gpu, bertConfig(dropout));
+      return {
+        model,
+        head: prepared(model, model.classifier),
+        forward: ({ passes, draw, length } = {}) =>
+          tidy(() => model.forward(bertInput(length, passes), { draw })),
         loss: (logits) => tidy(() => crossEntropy(logits, tinyLabels())),
       };
     },

@@ -4,7 +4,8 @@ import { type Shape, sameShape, showShape, sizeOf, stridesOf } from "./shape.ts"
 
 /**
  * The bytes of one or more arrays: a list of chunks of `chunkBytes`, none larger than the device binds at once.
- * Counted: the chunks go back to the pool with the last reference.
+ * Counted: the chunks go back to the pool with the last reference. Storage of zeros takes its memory when it is first
+ * used: what is loaded over it in another type never takes it.
  */
 export class Storage implements Holding {
   readonly device: Device;
@@ -12,12 +13,10 @@ export class Storage implements Holding {
   /** Of the first array that lies here, for reports. */
   readonly shape: Shape;
   readonly dtype: DType;
-  /** Bytes of the chunks as the pool counts them. */
-  readonly pooledBytes: number;
   /** What memory() counts it under. */
   scope: string;
   readonly chunkBytes: number;
-  readonly chunks: readonly PoolBuffer[];
+  #chunks: readonly PoolBuffer[] | null = null;
   /** Later storages have higher numbers. */
   readonly serial: number;
   #references = 1;
@@ -31,7 +30,13 @@ export class Storage implements Holding {
     return Storage.#next;
   }
 
-  constructor(device: Device, shape: Shape, dtype: DType, chunkBytes: number) {
+  constructor(
+    device: Device,
+    shape: Shape,
+    dtype: DType,
+    chunkBytes: number,
+    { zeros = false }: { readonly zeros?: boolean } = {},
+  ) {
     const bytes = sizeOf(shape) * bytesOf(dtype);
     this.device = device;
     this.bytes = bytes;
@@ -40,6 +45,33 @@ export class Storage implements Holding {
     this.dtype = dtype;
     this.scope = device.ledger.current;
     this.chunkBytes = chunkBytes;
+    if (!zeros) this.#acquire();
+  }
+
+  get chunkCount(): number {
+    return Math.max(1, Math.ceil(this.bytes / this.chunkBytes));
+  }
+
+  get chunks(): readonly PoolBuffer[] {
+    if (this.#chunks) return this.#chunks;
+    if (this.#references === 0) throw new GpuError("array: its memory was already given back");
+    const { device } = this;
+    return device.captures.outside(() => {
+      const chunks = this.#acquire();
+      for (const chunk of chunks) device.recorder.clear(chunk);
+      return chunks;
+    });
+  }
+
+  /** Bytes of the chunks as the pool counts them. */
+  get pooledBytes(): number {
+    let bytes = 0;
+    for (const chunk of this.#chunks ?? []) bytes += chunk.bytes;
+    return bytes;
+  }
+
+  #acquire(): readonly PoolBuffer[] {
+    const { device, bytes, chunkBytes } = this;
     const chunks: PoolBuffer[] = [];
     try {
       for (let start = 0; start < Math.max(bytes, 1); start += chunkBytes) {
@@ -49,9 +81,9 @@ export class Storage implements Holding {
       for (const chunk of chunks) device.pool.release(chunk);
       throw error;
     }
-    this.chunks = chunks;
-    this.pooledBytes = chunks.reduce((sum, chunk) => sum + chunk.bytes, 0);
+    this.#chunks = chunks;
     device.ledger.add(this);
+    return chunks;
   }
 
   get references(): number {
@@ -61,7 +93,7 @@ export class Storage implements Holding {
   /** A number that rises with whatever is recorded to write here: equal numbers mean equal contents. */
   get version(): number {
     let version = this.#changes;
-    for (const chunk of this.chunks) version += chunk.version;
+    for (const chunk of this.#chunks ?? []) version += chunk.version;
     return version;
   }
 
@@ -77,14 +109,14 @@ export class Storage implements Holding {
 
   release(): void {
     if (this.#references === 0) throw new GpuError("array: released twice");
-    if (--this.#references > 0) return;
+    if (--this.#references > 0 || !this.#chunks) return;
     this.device.ledger.remove(this);
-    for (const chunk of this.chunks) this.device.pool.release(chunk);
+    for (const chunk of this.#chunks) this.device.pool.release(chunk);
   }
 
   /** Counts it under `scope`, unless it has one already. */
   assignScope(scope: string): void {
-    if (this.scope === OTHER) this.device.ledger.move(this, scope);
+    if (this.scope === OTHER) this.#moveTo(scope);
   }
 
   /** Kept for backward: while it has no other scope it counts as saved. `unsave` as often. */
@@ -93,7 +125,12 @@ export class Storage implements Holding {
   }
 
   unsave(): void {
-    if (--this.#saved === 0 && this.scope === SAVED) this.device.ledger.move(this, OTHER);
+    if (--this.#saved === 0 && this.scope === SAVED) this.#moveTo(OTHER);
+  }
+
+  #moveTo(scope: string): void {
+    if (this.#chunks) this.device.ledger.move(this, scope);
+    else this.scope = scope;
   }
 }
 
@@ -166,7 +203,7 @@ export class GpuArray {
 
   /** Of a contiguous array: whether one binding holds it. */
   get isInOneChunk(): boolean {
-    if (this.storage.chunks.length === 1) return true;
+    if (this.storage.chunkCount === 1) return true;
     const last = this.offset + Math.max(this.size, 1) - 1;
     return Math.floor(this.offset / this.chunkLength) === Math.floor(last / this.chunkLength);
   }

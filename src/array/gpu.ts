@@ -68,13 +68,22 @@ export class Gpu {
    * (as far as rows are short enough, see chunks.ts): the last dimension, or one element of a vector.
    */
   empty(shape: Shape, dtype: DType = "f32", rowLength = shape.length > 1 ? lastOf(shape) : 1): GpuArray {
+    return this.#checked(shape, dtype, rowLength, {});
+  }
+
+  /** An array of zeros, which takes its memory when it is first used. */
+  zeros(shape: Shape, dtype: DType = "f32"): GpuArray {
+    return this.#checked(shape, dtype, shape.length > 1 ? lastOf(shape) : 1, { zeros: true });
+  }
+
+  #checked(shape: Shape, dtype: DType, rowLength: number, options: { readonly zeros?: boolean }): GpuArray {
     if (shape.length > MAX_RANK)
       throw new ShapeError(`array: rank ${shape.length} of ${showShape(shape)} is above ${MAX_RANK}`);
     for (const n of shape) {
       if (!Number.isInteger(n) || n < 0)
         throw new ShapeError(`array: ${n} is no size, in ${showShape(shape)}`);
     }
-    return this.#own(this.#allocate(shape, dtype, rowLength));
+    return this.#own(this.#allocate(shape, dtype, rowLength, options));
   }
 
   /**
@@ -148,11 +157,16 @@ export class Gpu {
 
   /** Reads a contiguous array back. */
   async read(array: GpuArray): Promise<TypedArray> {
+    const { buffer } = await this.readBytes(array);
+    return decode(buffer, array.dtype, array.size);
+  }
+
+  /** Reads the bytes of a contiguous array back as they are stored, in whole words. */
+  async readBytes(array: GpuArray): Promise<Uint8Array<ArrayBuffer>> {
     array.assertAlive();
     this.device.captures.checkRead();
     if (!array.isContiguous)
       throw new GpuError("read: the array is a strided view; make it contiguous first");
-    if (array.size === 0) return decode(new ArrayBuffer(0), array.dtype, 0);
     const bytes = new Uint8Array(wholeWords(array.bytes));
     array.storage.retain(); // Lives until the copy is made, whatever the caller frees meanwhile.
     try {
@@ -165,7 +179,7 @@ export class Gpu {
     } finally {
       array.storage.release();
     }
-    return decode(bytes.buffer, array.dtype, array.size);
+    return bytes;
   }
 
   /**
@@ -228,13 +242,18 @@ export class Gpu {
     return own === array.storage.references;
   }
 
-  #allocate(shape: Shape, dtype: DType, rowLength: number): GpuArray {
+  #allocate(
+    shape: Shape,
+    dtype: DType,
+    rowLength: number,
+    options: { readonly zeros?: boolean } = {},
+  ): GpuArray {
     const largest = this.maxBindingBytes;
     const itemBytes = bytesOf(dtype);
     const bytes = sizeOf(shape) * itemBytes;
     const { alignment } = this.device.traits;
     const chunkBytes = bytes <= largest ? largest : chunkBytesFor(rowLength * itemBytes, largest, alignment);
-    return new GpuArray(new Storage(this.device, shape, dtype, chunkBytes), shape, dtype);
+    return new GpuArray(new Storage(this.device, shape, dtype, chunkBytes, options), shape, dtype);
   }
 
   #own(array: GpuArray): GpuArray {

@@ -85,7 +85,7 @@ export {
   smoothL1,
   symmetricKl,
 } from "./losses.ts";
-export { Parameter, type ParameterOptions } from "./parameter.ts";
+export { Parameter, type ParameterOptions, type PartWriter } from "./parameter.ts";
 export { type DrawSource, drawOf, philox, Stream } from "./random.ts";
 export { argsort, type Ranked, type SortOptions, sort, topK } from "./ranking.ts";
 export {

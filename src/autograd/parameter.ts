@@ -20,6 +20,14 @@ export interface ParameterOptions {
   readonly decay?: boolean;
 }
 
+/** Writes a parameter part by part; see partWriter. */
+export interface PartWriter {
+  readonly dtype: HalfType | "f32";
+  write(part: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>): void;
+  /** Throws unless every element was written. */
+  end(): void;
+}
+
 /**
  * A tensor that a module owns: it outlives every tidy(), and an optimiser may move it into its arena.
  */
@@ -50,6 +58,38 @@ export class Parameter extends Tensor {
     this.replaceArray(converted.under("parameters"));
   }
 
+  /**
+   * Takes values in parts, in order, and stores them in the floating type `dtype`. What was there is given up first, so
+   * that the device never holds the parameter twice, nor the host more than a part. Parts but the last have an even
+   * number of elements: the device is written in words.
+   */
+  partWriter(dtype: HalfType | "f32"): PartWriter {
+    if (dtype !== this.dtype) {
+      if (this.#place)
+        throw new GpuError(
+          `parameter ${showShape(this.shape)}: it lies in an optimiser's arena, which is f32`,
+        );
+      this.replaceArray(this.gpu.zeros(this.shape, dtype).under("parameters"));
+    }
+    let at = 0;
+    return {
+      dtype,
+      write: (part) => {
+        const place = this.array.view([part.length], this.array.offset + at);
+        try {
+          this.gpu.write(place, part);
+        } finally {
+          place.release();
+        }
+        at += part.length;
+      },
+      end: () => {
+        if (at !== this.size)
+          throw new ShapeError(`parameter: ${at} values for ${showShape(this.shape)} (${this.size})`);
+      },
+    };
+  }
+
   /** A parameter holding a copy of `data`. `dtype` f16 or bf16: for frozen weights, which then take half the memory. */
   static from(
     gpu: Gpu,
@@ -58,6 +98,11 @@ export class Parameter extends Tensor {
     { dtype, ...options }: ParameterOptions & { readonly dtype?: DType } = {},
   ): Parameter {
     return new Parameter(gpu, gpu.from(data, shape, dtype), options);
+  }
+
+  /** A parameter of zeros. Its memory is taken when it is first used. */
+  static zeros(gpu: Gpu, shape: Shape, options: ParameterOptions = {}): Parameter {
+    return new Parameter(gpu, gpu.zeros(shape), options);
   }
 
   override get drawn(): GpuArray | null {

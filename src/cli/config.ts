@@ -75,6 +75,7 @@ export const configSchema = z.strictObject({
   columns: columns.optional(),
   pooling: z.enum(["cls", "mean"]).nullable().optional(),
   method: z.enum(METHOD_NAMES),
+  dtype: z.enum(["f32", "f16", "bf16"]).optional(),
   peft: peft.optional(),
   training: training.optional(),
   consistency: consistency.optional(),

@@ -57,7 +57,7 @@ export async function demoRun(
   data: DemoData,
 ): Promise<DemoResult> {
   const { source, train, test } = data;
-  const model = loadClassifier(gpu, source, { labels: LABELS, seed, pretrained: method.pretrained });
+  const model = await loadClassifier(gpu, source, { labels: LABELS, seed, pretrained: method.pretrained });
   const stream = Stream.seed(seed);
   const set = method.method ? new AdaptationSet(gpu, model, method.method, { stream }) : null;
   const settings = settingsOf(method, seed);
@@ -90,7 +90,7 @@ export async function demoRun(
     parameters: {
       training: countParameters(set?.parameters() ?? []),
       merged,
-      head: countParameters(model.classifier.parameters()),
+      head: countParameters(model.head.parameters()),
     },
     passes: method.steps * (set?.isMixture ? 2 : 1),
     merged: scores,

@@ -26,11 +26,8 @@ export async function demo({ seeds, out, device, steps = DEMO_STEPS }: DemoOptio
   try {
     const { traits, adapter } = gpu.device;
     print(`adamix demo on ${traits.name} (${traits.kind}; ${adapter.how})`);
-    const source = openPretrained(EMBEDDED);
-    const encode = encoder(
-      source.tokenizer,
-      source.config.max_position_embeddings - source.config.pad_token_id - 1,
-    );
+    const source = await openPretrained(EMBEDDED);
+    const encode = encoder(source.tokenizer, source.longest);
     const test = demoHeldOutSentences("test").map(encode);
     const methods = demoMethods(steps);
     print(

@@ -24,18 +24,24 @@ export interface EvaluateCommand {
   readonly limit: number | undefined;
   /** The encoder, where it has moved. */
   readonly model: string | undefined;
+  /** How the encoder is stored, if not as in training. */
+  readonly dtype: SavedClassifier["dtype"] | undefined;
   readonly device: string | undefined;
 }
 
 /** Prints accuracy and nll of a saved classifier on one split of its task, beside the majority class. */
 export async function evaluate(command: EvaluateCommand): Promise<void> {
   const { path, mode, limit } = command;
-  const saved = openSaved(path, { part: mode === "merged" ? "merged" : "checkpoint", model: command.model });
+  const saved = await openSaved(path, {
+    part: mode === "merged" ? "merged" : "checkpoint",
+    model: command.model,
+    dtype: command.dtype,
+  });
   const split = command.split ?? saved.split;
   const task =
     command.data === undefined ? saved.task : { ...saved.task, data: dataOf(command.data, saved, split) };
   const all = await encodedSplit(task, split, {
-    tokenizer: saved.source.tokenizer,
+    source: saved.source,
     maxLength: saved.maxLength,
   });
   const examples = limit === undefined ? all : all.slice(0, limit);
@@ -60,7 +66,7 @@ async function scoreMode(
   examples: readonly Encoded[],
   { mode, routes }: EvaluateCommand,
 ): Promise<ClassificationScores> {
-  const { model, set } = buildClassifier(gpu, saved);
+  const { model, set } = await buildClassifier(gpu, saved);
   if (!set?.isMixture) {
     if (mode !== "merged")
       throw new UsageError(

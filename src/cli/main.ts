@@ -4,6 +4,7 @@ import { describeFailure, exitCodeOf, UsageError } from "./failure.ts";
 import { versions } from "./session.ts";
 import { addModelFlags, addTrainFlags, collect, overridesOf } from "./train-flags.ts";
 
+const DTYPES = ["f32", "f16", "bf16"];
 const DEVICE = "auto, gpu, software, lavapipe, swiftshader, or a part of an adapter's name";
 
 /** The command line. Each command's own file is loaded when it is called. */
@@ -18,7 +19,9 @@ function program(): Command {
   addTrain(root);
   addEvaluate(root);
   addPredict(root);
+  addGenerate(root);
   addPretrain(root);
+  addDownload(root);
   addProfile(root);
   addDemo(root);
   addDoctor(root);
@@ -33,6 +36,7 @@ Examples:
   adamix evaluate runs/sentiment-adamix-lora-seed0 --mode ensemble
   adamix profile --task sentiment --method adamix-lora where the time of its steps goes
   adamix predict runs/sentiment-adamix-lora-seed0 --text "the soup was far from bland ."
+  adamix generate ./gpt2 --prompt "Once upon a time" --temperature 0.8 --top-p 0.95
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or config. ADAMIX_DEVICE is the default of --device;
 ADAMIX_DEBUG=1 adds the stack to an error and lists what the device does, 3 names the op that made the first NaN.`;
@@ -73,6 +77,7 @@ function addEvaluate(root: Command): void {
     .option("--routes <n>", "sampled routes of random and ensemble", count, 4)
     .option("--limit <n>", "score the first n examples", count)
     .option("--model <folder>", "the encoder, where it has moved")
+    .addOption(dtypeOption())
     .addOption(deviceOption())
     .action(async (path: string, options) => {
       const { evaluate } = await import("./evaluate.ts");
@@ -89,10 +94,42 @@ function addPredict(root: Command): void {
     .option("--text <text>", "text to label; may be repeated", collect)
     .option("--pair <text>", "second text, one for each --text, where the task has pairs", collect)
     .option("--model <folder>", "the encoder, where it has moved")
+    .addOption(dtypeOption())
     .addOption(deviceOption())
-    .action(async (path: string, { text, pair, model, device }) => {
+    .action(async (path: string, { text, pair, model, dtype, device }) => {
       const { predict } = await import("./predict.ts");
-      await predict({ path, texts: text ?? [], pairs: pair ?? [], model, device });
+      await predict({ path, texts: text ?? [], pairs: pair ?? [], model, dtype, device });
+    });
+}
+
+function addGenerate(root: Command): void {
+  root
+    .command("generate")
+    .summary("continue a text")
+    .description(
+      "Prints a prompt and its continuation by a causal language model, as it comes. Without further flags it is the likeliest token each time.",
+    )
+    .argument(
+      "<model>",
+      "folder or repository of a GPT-2, Llama or Qwen2, or a folder of llama2.c (tokenizer.bin and a checkpoint)",
+    )
+    .requiredOption(
+      "--prompt <text>",
+      "what to continue; may be empty where texts begin with a token of their own",
+    )
+    .option("--max-new <n>", "most new tokens (default: 64, or what the model has positions for)", count)
+    .option("--temperature <x>", "draw tokens, by logits divided by it; 0: none", anyNumber)
+    .option("--top-k <k>", "draw among the k likeliest", count)
+    .option("--top-p <p>", "draw among the likeliest that together have this share", anyNumber)
+    .option("--beams <k>", "search for the best text with so many beams", count)
+    .option("--length-penalty <x>", "of beams: scores are divided by length ^ x", anyNumber)
+    .option("--block-ngrams <n>", "of beams: no n new tokens in a row come twice", count)
+    .option("--seed <n>", "seed of drawing", countOrNone, 0)
+    .addOption(new Option("--dtype <type>", "how the weights are stored").choices(["f32", "f16", "bf16"]))
+    .addOption(deviceOption())
+    .action(async (path: string, options) => {
+      const { generate } = await import("./generate.ts");
+      await generate({ path, ...options });
     });
 }
 
@@ -126,6 +163,21 @@ function addPretrain(root: Command): void {
       const { pretrain } = await import("./pretrain.ts");
       const { out, column, force, device } = options;
       await pretrain({ sources, out, column, force, device, recipe: recipeOf(options) });
+    });
+}
+
+function addDownload(root: Command): void {
+  root
+    .command("download")
+    .summary("fetch a model from the Hugging Face hub")
+    .description(
+      "Downloads config, tokenizer and weights into the cache that Python's libraries use. A broken download goes on where it stopped.",
+    )
+    .argument("<repo>", "repository, as in roberta-base or ORG/NAME")
+    .option("--revision <name>", "branch, tag or commit (default: main)")
+    .action(async (repo: string, { revision }) => {
+      const { download } = await import("./download.ts");
+      await download({ repo, revision });
     });
 }
 
@@ -198,6 +250,12 @@ function addDoctor(root: Command): void {
       const { doctor } = await import("./doctor.ts");
       await doctor(options);
     });
+}
+
+function dtypeOption(): Option {
+  return new Option("--dtype <type>", "how the frozen encoder is stored (default: as in training)").choices(
+    DTYPES,
+  );
 }
 
 function deviceOption(): Option {

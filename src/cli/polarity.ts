@@ -47,7 +47,7 @@ async function countHits(
   maskId: number,
   feelings: { readonly good: readonly number[]; readonly bad: readonly number[] },
 ): Promise<number> {
-  const slots = new BatchSlots(gpu, model.config);
+  const slots = new BatchSlots(gpu, model);
   const V = model.config.vocab_size;
   let hits = 0;
   for (const batch of sequentialBatches(examples, 50, { padId: model.config.pad_token_id, multiple: 8 })) {

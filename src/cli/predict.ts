@@ -1,8 +1,8 @@
-import { predict as logitsOf, probabilities } from "../train/index.ts";
+import { encodeFor, predict as logitsOf, probabilities } from "../train/index.ts";
 import { UsageError } from "./failure.ts";
 import { digits, print, table } from "./report.ts";
 import { withGpu } from "./session.ts";
-import { buildClassifier, openSaved } from "./trained.ts";
+import { buildClassifier, openSaved, type SavedClassifier } from "./trained.ts";
 
 export interface PredictCommand {
   readonly path: string;
@@ -10,24 +10,31 @@ export interface PredictCommand {
   /** Second texts, one for each of `texts`; none for tasks of one text. */
   readonly pairs: readonly string[];
   readonly model: string | undefined;
+  /** How the encoder is stored, if not as in training. */
+  readonly dtype: SavedClassifier["dtype"] | undefined;
   readonly device: string | undefined;
 }
 
 /** Prints the label of each text, and the probability of every label. */
-export async function predict({ path, texts, pairs, model: base, device }: PredictCommand): Promise<void> {
+export async function predict({
+  path,
+  texts,
+  pairs,
+  model: base,
+  dtype,
+  device,
+}: PredictCommand): Promise<void> {
   if (texts.length === 0) throw new UsageError("predict: no --text");
   if (pairs.length > 0 && pairs.length !== texts.length)
     throw new UsageError(
       `${texts.length} --text and ${pairs.length} --pair: give one --pair for each --text`,
     );
-  const saved = openSaved(path, { part: "merged", model: base });
+  const saved = await openSaved(path, { part: "merged", model: base, dtype });
   const { labels } = saved.task;
-  const { tokenizer } = saved.source;
-  const examples = texts.map((text, i) => ({
-    ids: tokenizer.encode(text, pairs[i] ?? null, { maxLength: saved.maxLength }),
-  }));
+  const { source, maxLength } = saved;
+  const examples = texts.map((text, i) => encodeFor(source, text, pairs[i] ?? null, { maxLength }));
   await withGpu(device, async (gpu) => {
-    const { model } = buildClassifier(gpu, saved);
+    const { model } = await buildClassifier(gpu, saved);
     const p = probabilities(await logitsOf(gpu, model, examples), labels.length);
     const rows = texts.map((text, i) => {
       const own = [...p.subarray(i * labels.length, (i + 1) * labels.length)];

@@ -1,4 +1,5 @@
-import { absolutePath, joinPath } from "../platform/index.ts";
+import { isRepoName } from "../io/index.ts";
+import { absolutePath, exists, joinPath } from "../platform/index.ts";
 import { EMBEDDED } from "../train/index.ts";
 import {
   type Columns,
@@ -28,6 +29,8 @@ export interface TrainConfig {
   readonly columns: Columns | undefined;
   readonly pooling: "cls" | "mean" | null;
   readonly method: MethodName;
+  /** How the frozen encoder is stored. */
+  readonly dtype: "f32" | "f16" | "bf16";
   readonly peft: PeftSettings | undefined;
   /** Either epochs or steps. */
   readonly training: Filled<Omit<TrainingSettings, keyof Length>> & Length;
@@ -98,20 +101,24 @@ export function resolveConfig(input: ConfigInput): TrainConfig {
     throw new UsageError("training: both epochs and steps are given; give one");
   const model = input.model ?? (task === "sentiment" ? EMBEDDED : undefined);
   if (model === undefined)
-    throw new UsageError(`model is missing: the folder of an encoder, or "${EMBEDDED}"`);
+    throw new UsageError(`model is missing: a folder, a repository of the hub, or "${EMBEDDED}"`);
+  const { dtype = "f32" } = input;
+  if (method === "full" && dtype !== "f32")
+    throw new UsageError(`dtype is ${dtype}; method full trains the whole encoder, which needs f32`);
   taskLabels(task, input.labels);
   if (task !== "text" && input.columns)
     throw new UsageError(`columns: task ${task} knows its own; they are for task text`);
   const { epochs, steps, ...rest } = training;
   const seed = rest.seed ?? 0;
   return {
-    model: model === EMBEDDED ? model : absolutePath(model),
+    model: model === EMBEDDED || isOfHub(model) ? model : absolutePath(model),
     task,
     data: resolveData(task, input.data ?? null) ?? undefined,
     labels: input.labels,
     columns: input.columns,
     pooling: input.pooling ?? null,
     method,
+    dtype,
     peft: resolvePeft(method, input.peft ?? {}, preset),
     training: {
       ...(epochs !== undefined ? { epochs } : steps !== undefined ? { steps } : preset.length),
@@ -130,6 +137,11 @@ export function resolveConfig(input: ConfigInput): TrainConfig {
     consistency: resolveConsistency(method, input.consistency),
     out: absolutePath(input.out ?? joinPath("runs", `${task}-${method}-seed${seed}`)),
   };
+}
+
+/** Whether a model's name is one of the hub: no file or folder of that name is here. */
+function isOfHub(model: string): boolean {
+  return isRepoName(model) && !exists(absolutePath(model));
 }
 
 function resolvePeft(method: MethodName, given: PeftSettings, preset: Preset): PeftSettings | undefined {

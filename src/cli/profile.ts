@@ -42,7 +42,7 @@ export async function profileTraining(command: ProfileCommand): Promise<void> {
 }
 
 async function profiled(gpu: Gpu, prepared: Prepared, steps: number, warmup: number): Promise<Reports> {
-  const { model, set } = buildModel(gpu, prepared);
+  const { model, set } = await buildModel(gpu, prepared);
   let profiler: Profiler | null = null;
   const reports: ProfileReport[] = [];
   const beforeStep = async (step: number): Promise<void> => {

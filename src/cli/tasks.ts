@@ -12,10 +12,14 @@ import {
   readTsv,
   SENTIMENT_LABELS,
   type TableOptions,
-  type Tokenizer,
 } from "../data/index.ts";
 import { absolutePath, exists, fileInfo, joinPath } from "../platform/index.ts";
-import { demoHeldOutSentences, demoTrainingSentences } from "../train/index.ts";
+import {
+  demoHeldOutSentences,
+  demoTrainingSentences,
+  encodeFor,
+  type PretrainedFolder,
+} from "../train/index.ts";
 import type { Columns, DataPaths } from "./config.ts";
 import { UsageError } from "./failure.ts";
 import { findFile, readTextFile } from "./text-files.ts";
@@ -123,12 +127,12 @@ export function limited<T>(examples: readonly T[], n: number | null, seed: numbe
 }
 
 export function encodeExamples(
-  tokenizer: Tokenizer,
+  source: PretrainedFolder,
   examples: readonly LabelledText[],
   maxLength: number,
 ): Encoded[] {
   return examples.map(({ text, pair, label }) => ({
-    ids: tokenizer.encode(text, pair ?? null, { maxLength }),
+    ...encodeFor(source, text, pair ?? null, { maxLength }),
     label,
   }));
 }

@@ -15,7 +15,12 @@ interface Flag {
 
 /** Flags of `adamix train` that stand for keys of the config; every other key has --set. */
 export const TRAIN_FLAGS: readonly Flag[] = [
-  { flag: "--model <folder>", key: "model", help: 'folder of an encoder, or "embedded"', as: "text" },
+  {
+    flag: "--model <folder>",
+    key: "model",
+    help: 'folder of an encoder, a repository of the hub, or "embedded"',
+    as: "text",
+  },
   {
     flag: "--task <name>",
     key: "task",
@@ -33,6 +38,7 @@ export const TRAIN_FLAGS: readonly Flag[] = [
     key: "method",
     help: "head, full, adapter, lora, adamix-adapter or adamix-lora",
   },
+  { flag: "--dtype <type>", key: "dtype", help: "how the frozen encoder is stored: f32, f16 or bf16" },
   { flag: "--bottleneck <n>", key: "peft.bottleneck", help: "size of an adapter's bottleneck" },
   { flag: "--rank <n>", key: "peft.rank", help: "rank of LoRA" },
   { flag: "--alpha <x>", key: "peft.alpha", help: "LoRA's update is scaled by alpha / rank" },

@@ -1,6 +1,6 @@
 import type { Gpu } from "../array/index.ts";
 import { encodeSafetensors } from "../io/index.ts";
-import type { RobertaForSequenceClassification } from "../models/index.ts";
+import type { SequenceClassifier } from "../models/index.ts";
 import { countParameters } from "../nn/index.ts";
 import type { AdamW } from "../optim/index.ts";
 import type { AdaptationSet } from "../peft/index.ts";
@@ -29,22 +29,22 @@ export interface ParameterCounts {
 }
 
 export function countsOf(
-  model: RobertaForSequenceClassification,
+  model: SequenceClassifier,
   set: AdaptationSet | null,
   merged: AdaptationSet | null,
 ): ParameterCounts {
-  const own = model.roberta.parameters();
+  const own = model.encoder.parameters();
   const unfrozen = countParameters(own.filter(({ requiresGrad }) => requiresGrad));
   return {
     training: unfrozen + countParameters(set?.parameters() ?? []),
     merged: unfrozen + countParameters(merged?.parameters() ?? []),
-    head: countParameters(model.classifier.parameters()),
+    head: countParameters(model.head.parameters()),
     base: countParameters(own),
   };
 }
 
 export interface TrainedState {
-  readonly model: RobertaForSequenceClassification;
+  readonly model: SequenceClassifier;
   readonly set: AdaptationSet | null;
   readonly view: MergedView;
   readonly trained: FineTuneResult;
@@ -93,7 +93,7 @@ export async function writeResults(
 
 /** What `evaluate` and `predict` need to build the classifier and find its examples again. */
 function provenanceOf({ config, labels, maxLength }: Prepared): Provenance {
-  const { model, task, data, columns, pooling, method, training } = config;
+  const { model, task, data, columns, pooling, method, dtype, training } = config;
   return {
     base: model,
     labels,
@@ -103,6 +103,7 @@ function provenanceOf({ config, labels, maxLength }: Prepared): Provenance {
     overrides: pooling === null ? {} : { classifier_pooling: pooling },
     maxLength,
     method,
+    dtype,
     seed: training.seed,
   };
 }

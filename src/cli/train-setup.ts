@@ -1,10 +1,10 @@
 import type { Gpu } from "../array/index.ts";
 import { Stream } from "../autograd/index.ts";
 import type { Encoded } from "../data/index.ts";
-import type { RobertaForSequenceClassification } from "../models/index.ts";
+import type { SequenceClassifier } from "../models/index.ts";
 import { AdaptationSet, type PeftMethod } from "../peft/index.ts";
-import { type FineTuneOptions, loadClassifier, type PretrainedFolder } from "../train/index.ts";
-import { lengthFor, openEncoder } from "./encoder.ts";
+import type { FineTuneOptions, PretrainedFolder } from "../train/index.ts";
+import { lengthFor, loadEncoder, openEncoder } from "./encoder.ts";
 import { encodedSplit } from "./evaluation.ts";
 import { methodOf } from "./methods.ts";
 import type { TrainConfig } from "./presets.ts";
@@ -26,11 +26,11 @@ export interface Prepared {
 export async function prepare(config: TrainConfig): Promise<Prepared> {
   const { task, data, columns, training } = config;
   const method = methodOf(config);
-  const source = openEncoder(config.model);
-  const maxLength = lengthFor(source.config, training.maxLength);
+  const source = await openEncoder(config.model);
+  const maxLength = lengthFor(source, training.maxLength);
   const labels = taskLabels(task, config.labels);
   const taskSource = { task, labels, data, columns, seed: training.seed };
-  const encoding = { tokenizer: source.tokenizer, maxLength };
+  const encoding = { source, maxLength };
   const all = await encodedSplit(taskSource, "train", encoding);
   const dev = await encodedSplit(taskSource, "dev", encoding);
   const examples = limited(all, training.limitTrain, training.seed);
@@ -39,16 +39,16 @@ export async function prepare(config: TrainConfig): Promise<Prepared> {
 }
 
 /** The model on the device, and the method's set attached to it where there is a method. */
-export function buildModel(
+export async function buildModel(
   gpu: Gpu,
   { config, source, labels, method }: Prepared,
-): { readonly model: RobertaForSequenceClassification; readonly set: AdaptationSet | null } {
+): Promise<{ readonly model: SequenceClassifier; readonly set: AdaptationSet | null }> {
   const { seed, dropout } = config.training;
   const overrides = {
     ...(config.pooling !== null && { classifier_pooling: config.pooling }),
     ...(dropout !== null && { hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }),
   };
-  const model = loadClassifier(gpu, source, { labels, seed, overrides });
+  const model = await loadEncoder(gpu, source, { labels, seed, overrides, dtype: config.dtype });
   if (config.method === "full") model.setRequiresGrad(true);
   const set = method && new AdaptationSet(gpu, model, method, { stream: Stream.seed(seed) });
   return { model, set };

@@ -1,5 +1,5 @@
 import type { Gpu } from "../array/index.ts";
-import type { RobertaForSequenceClassification } from "../models/index.ts";
+import type { SequenceClassifier } from "../models/index.ts";
 import type { AdaptationSet } from "../peft/index.ts";
 import { fineTune, MergedView, RunFolder, type StepReport } from "../train/index.ts";
 import { type Override, readConfig } from "./config-file.ts";
@@ -39,7 +39,7 @@ async function trainOn(
   logEvery: number | undefined,
 ): Promise<void> {
   const { config, dev } = prepared;
-  const { model, set } = buildModel(gpu, prepared);
+  const { model, set } = await buildModel(gpu, prepared);
   const view = new MergedView(model, set);
   const counts = countsOf(model, set, view.set);
   const run = RunFolder.create(config.out, config, { replace });
@@ -54,7 +54,7 @@ async function trainOn(
 /** Trains with progress, and logs every step and evaluation. */
 async function runSteps(
   gpu: Gpu,
-  model: RobertaForSequenceClassification,
+  model: SequenceClassifier,
   set: AdaptationSet | null,
   view: MergedView,
   prepared: Prepared,

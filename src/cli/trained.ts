@@ -1,11 +1,12 @@
 import { z } from "zod";
 import type { Gpu } from "../array/index.ts";
-import type { RobertaConfig, RobertaForSequenceClassification } from "../models/index.ts";
+import type { EncoderConfig, SequenceClassifier } from "../models/index.ts";
 import type { AdaptationSet } from "../peft/index.ts";
 import { absolutePath, exists, joinPath } from "../platform/index.ts";
-import { loadAdapter, loadClassifier, type PretrainedFolder, readAdapterConfig } from "../train/index.ts";
+import { loadAdapter, type PretrainedFolder, readAdapterConfig } from "../train/index.ts";
 import { describeIssues } from "./config-issues.ts";
-import { lengthFor, openEncoder } from "./encoder.ts";
+import { lengthFor, loadEncoder, openEncoder } from "./encoder.ts";
+import { UsageError } from "./failure.ts";
 import type { Split, TaskSource } from "./tasks.ts";
 
 const CONFIG = "adapter_config.json";
@@ -24,6 +25,7 @@ const provenance = z.looseObject({
   maxLength: z.number().nullish(),
   seed: z.number().default(0),
   method: z.string().optional(),
+  dtype: z.enum(["f32", "f16", "bf16"]).default("f32"),
   split: z.enum(["train", "dev", "test"]).default("dev"),
   pretrained: z.boolean().default(true),
 });
@@ -35,43 +37,56 @@ export interface SavedClassifier {
   readonly maxLength: number;
   readonly task: TaskSource;
   readonly method: string;
+  /** How the frozen encoder is stored. */
+  readonly dtype: "f32" | "f16" | "bf16";
   /** The split that is scored unless another is asked for. */
   readonly split: Split;
-  readonly overrides: Partial<RobertaConfig>;
+  readonly overrides: Partial<EncoderConfig>;
   readonly pretrained: boolean;
 }
 
 /** Finds the adapter of a run (`merged` or `checkpoint`), or in a folder of its own. */
-export function openSaved(
+export async function openSaved(
   path: string,
-  { part, model }: { readonly part: "merged" | "checkpoint"; readonly model: string | undefined },
-): SavedClassifier {
+  {
+    part,
+    model,
+    dtype,
+  }: {
+    readonly part: "merged" | "checkpoint";
+    readonly model: string | undefined;
+    readonly dtype?: SavedClassifier["dtype"] | undefined;
+  },
+): Promise<SavedClassifier> {
   const folder = findAdapter(absolutePath(path), part);
   const config = readAdapterConfig(folder);
   const read = provenance.safeParse(config);
   if (!read.success) throw new Error(`${folder}/${CONFIG}: ${describeIssues(read.error.issues, undefined)}`);
   const said = read.data;
-  const source = openEncoder(model ?? said.base);
+  if (said.method === "full" && (dtype ?? "f32") !== "f32")
+    throw new UsageError(`--dtype ${dtype}: ${folder} holds a whole encoder, which is f32`);
+  const source = await openEncoder(model ?? said.base);
   const { labels, task, seed } = said;
   return {
     folder,
     source,
-    maxLength: lengthFor(source.config, said.maxLength ?? null),
+    maxLength: lengthFor(source, said.maxLength ?? null),
     task: { task, labels, seed, data: said.data ?? undefined, columns: said.columns ?? undefined },
     method: said.method ?? String(config.peft?.method ?? "head"),
+    dtype: dtype ?? said.dtype,
     split: said.split,
-    overrides: said.overrides as Partial<RobertaConfig>, // written by train, from a checked config
+    overrides: said.overrides as Partial<EncoderConfig>, // written by train, from a checked config
     pretrained: said.pretrained,
   };
 }
 
 /** Builds the classifier on a device: encoder, head, and what the method added. */
-export function buildClassifier(
+export async function buildClassifier(
   gpu: Gpu,
-  { folder, source, task, overrides, pretrained }: SavedClassifier,
-): { readonly model: RobertaForSequenceClassification; readonly set: AdaptationSet | null } {
+  { folder, source, task, overrides, pretrained, dtype }: SavedClassifier,
+): Promise<{ readonly model: SequenceClassifier; readonly set: AdaptationSet | null }> {
   const { labels, seed } = task;
-  const model = loadClassifier(gpu, source, { labels, seed, overrides, pretrained });
+  const model = await loadEncoder(gpu, source, { labels, seed, overrides, pretrained, dtype });
   return { model, set: loadAdapter(gpu, model, folder) };
 }
 

@@ -16,6 +16,7 @@ export {
   validateLabels,
 } from "./batches.ts";
 export { BPE_SPECIALS, type Bpe, type BpeOptions, mergesTxt, trainBpe, vocabJson } from "./bpe.ts";
+export { characterTokenizer } from "./character-tokenizer.ts";
 export { type Eigenpairs, topEigenpairs } from "./eigen.ts";
 export {
   GLUE_TASKS,

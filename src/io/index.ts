@@ -11,6 +11,13 @@ export {
   type Safetensors,
   type TensorToWrite,
 } from "./safetensors.ts";
-export { type LoadOptions, loadStateDict, readStateDict } from "./state-dict.ts";
+export { type SaveTensorsOptions, saveTensors } from "./save-tensors.ts";
+export {
+  type LoadOptions,
+  loadStateDict,
+  readStateDict,
+  type StreamOptions,
+  streamStateDict,
+} from "./state-dict.ts";
 export { openTensorFile, openWeights, type TensorFile, WEIGHT_FILES } from "./tensor-file.ts";
 export { toFloat32, toHalfBits, toInt32 } from "./tensor-values.ts";

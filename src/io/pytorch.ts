@@ -132,11 +132,22 @@ function rebuildTensor(file: ByteSource, args: readonly PickleValue[]): TorchTen
     throw new FormatError(
       `pytorch: a tensor [${sizes.join(", ")}] ends at element ${last}, beyond its storage of ${entry.bytes} bytes`,
     );
+  const start = entry.start + offset * itemBytes;
+  const length = count * itemBytes;
+  if (isContiguous(sizes, strides)) {
+    return new TorchTensor({
+      dtype,
+      shape: sizes,
+      get bytes() {
+        return file.read(start, length);
+      },
+      read: (from, n) => file.read(start + from, Math.min(n, length - from)),
+    });
+  }
   return new TorchTensor({
     dtype,
     shape: sizes,
     get bytes() {
-      if (isContiguous(sizes, strides)) return file.read(entry.start + offset * itemBytes, count * itemBytes);
       return gather(file.read(entry.start, entry.bytes), itemBytes, offset, sizes, strides);
     },
   });

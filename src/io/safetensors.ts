@@ -5,7 +5,8 @@ import { float32ToBfloat16, float32ToHalf } from "../array/index.ts";
 import { findDuplicateKey } from "./duplicate-key.ts";
 import { FormatError } from "./format-error.ts";
 
-const DTYPE_BYTES = {
+/** Bytes of one element. */
+export const DTYPE_BYTES = {
   F64: 8,
   I64: 8,
   F32: 4,
@@ -29,6 +30,8 @@ export interface RawTensor {
   readonly dtype: SafetensorsDtype;
   readonly shape: readonly number[];
   readonly bytes: Uint8Array;
+  /** `length` bytes from `start` on, where they can be read without the rest. */
+  readonly read?: (start: number, length: number) => Uint8Array;
 }
 
 export interface Safetensors {
@@ -94,6 +97,7 @@ export function readSafetensors(file: ByteSource): Safetensors {
       get bytes() {
         return file.read(start + begin, end - begin);
       },
+      read: (from, length) => file.read(start + begin + from, Math.min(length, end - begin - from)),
     });
   }
   return { tensors, metadata: readMetadata(metadata) };
@@ -215,21 +219,36 @@ export function encodeSafetensors(
   tensors: Iterable<readonly [name: string, tensor: TensorToWrite]>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer> {
+  const entries = Array.from(tensors);
+  const header = safetensorsHeader(entries, metadata);
+  const pieces = entries.map(([name, tensor]) => tensorBytes(name, tensor));
+  const file = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, header.length));
+  file.set(header);
+  let position = header.length;
+  for (const piece of pieces) {
+    file.set(piece, position);
+    position += piece.length;
+  }
+  return file;
+}
+
+/** What a safetensors file begins with, before the data of the tensors in the order given. */
+export function safetensorsHeader(
+  tensors: Iterable<readonly [name: string, tensor: Pick<TensorToWrite, "dtype" | "shape">]>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
   // Joined by hand: an object would move keys that look like integers to the front.
   const fields: string[] = [];
   if (Object.keys(metadata).length > 0) fields.push(`"__metadata__":${JSON.stringify(metadata)}`);
   const names = new Set(["__metadata__"]);
-  const pieces: Uint8Array[] = [];
   let offset = 0;
-  for (const [name, tensor] of tensors) {
+  for (const [name, { dtype, shape }] of tensors) {
     if (names.has(name)) throw new FormatError(`safetensors: name "${name}" is already taken`);
     names.add(name);
-    const piece = tensorBytes(name, tensor);
-    const { dtype, shape } = tensor;
-    const entry = { dtype, shape, data_offsets: [offset, offset + piece.length] };
-    fields.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
-    pieces.push(piece);
-    offset += piece.length;
+    checkSizes(name, shape);
+    const end = offset + elementCount(shape) * DTYPE_BYTES[dtype];
+    fields.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [offset, end] })}`);
+    offset = end;
   }
   const header = new TextEncoder().encode(`{${fields.join(",")}}`);
   const headerBytes = Math.ceil(header.length / 8) * 8;
@@ -238,24 +257,21 @@ export function encodeSafetensors(
       `safetensors: header of ${headerBytes} bytes is too long (at most ${MAX_HEADER_BYTES})`,
     );
   }
-  const file = new Uint8Array(8 + headerBytes + offset);
-  new DataView(file.buffer).setUint32(0, headerBytes, true); // the upper half stays 0
-  file.set(header, 8);
-  file.fill(0x20, 8 + header.length, 8 + headerBytes);
-  let position = 8 + headerBytes;
-  for (const piece of pieces) {
-    file.set(piece, position);
-    position += piece.length;
-  }
-  return file;
+  const start = new Uint8Array(8 + headerBytes).fill(0x20);
+  new DataView(start.buffer).setBigUint64(0, BigInt(headerBytes), true);
+  start.set(header, 8);
+  return start;
 }
 
-function tensorBytes(name: string, { dtype, shape, data }: TensorToWrite): Uint8Array {
+function checkSizes(name: string, shape: readonly number[]): void {
   if (!shape.every(isSize)) {
     throw new FormatError(
       `safetensors: "${name}" has shape [${shape.join(", ")}]; sizes are whole numbers from 0`,
     );
   }
+}
+
+function tensorBytes(name: string, { dtype, shape, data }: TensorToWrite): Uint8Array {
   const stored = storedData(name, dtype, data);
   const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
   const wanted = elementCount(shape) * DTYPE_BYTES[dtype];

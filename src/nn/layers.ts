@@ -7,6 +7,7 @@ import {
   layerNorm,
   linear,
   Parameter,
+  rmsNorm,
   type Tensor,
 } from "../autograd/index.ts";
 import type { Activation } from "../ops/index.ts";
@@ -24,8 +25,8 @@ export class Linear extends Module {
 
   constructor(gpu: Gpu, inputs: number, outputs: number, { bias = true }: { bias?: boolean } = {}) {
     super();
-    this.weight = Parameter.from(gpu, new Float32Array(outputs * inputs), [outputs, inputs]);
-    this.bias = bias ? Parameter.from(gpu, new Float32Array(outputs), [outputs]) : null;
+    this.weight = Parameter.zeros(gpu, [outputs, inputs]);
+    this.bias = bias ? Parameter.zeros(gpu, [outputs]) : null;
   }
 
   forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
@@ -51,6 +52,22 @@ export class LayerNorm extends Module {
   }
 }
 
+/** y = x / sqrt(mean x² + eps) weight over the last dimension C. Starts as weight 1. */
+export class RmsNorm extends Module {
+  readonly weight: Parameter;
+  readonly #eps: number;
+
+  constructor(gpu: Gpu, channels: number, { eps = 1e-6 }: { eps?: number } = {}) {
+    super();
+    this.weight = Parameter.from(gpu, constant(channels, 1), [channels]);
+    this.#eps = eps;
+  }
+
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.weight, this.#eps);
+  }
+}
+
 /** Rows of a table: ids [...] -> [..., C]. weight [rows, C]. */
 export class Embedding extends Module {
   readonly weight: Parameter;
@@ -58,7 +75,7 @@ export class Embedding extends Module {
 
   constructor(gpu: Gpu, rows: number, channels: number, { paddingIndex }: { paddingIndex?: number } = {}) {
     super();
-    this.weight = Parameter.from(gpu, new Float32Array(rows * channels), [rows, channels]);
+    this.weight = Parameter.zeros(gpu, [rows, channels]);
     this.#paddingIndex = paddingIndex;
   }
 

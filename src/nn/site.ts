@@ -1,11 +1,25 @@
 import type { Tensor } from "../autograd/index.ts";
-import type { ForwardOptions, LayerNorm, Linear } from "./layers.ts";
+import type { ForwardOptions, Linear } from "./layers.ts";
 
-/** What an adaptation after a sub-layer sees: the sub-layer's output, what is added to it, and what normalises the sum. */
+/** LayerNorm, or what a model has in its place. */
+export interface Normalisation {
+  forward(x: Tensor): Tensor;
+}
+
+/**
+ * What an adaptation after a sub-layer sees: the sub-layer's output, what is added to it, and the sub-layer's own
+ * normalisation: of the sum (BERT's family), or of its input (pre-normalised decoders).
+ */
 export interface SublayerOutput {
   readonly value: Tensor;
   readonly residual: Tensor;
-  readonly layerNorm: LayerNorm;
+  readonly layerNorm: Normalisation;
+}
+
+/** Sizes of a linear map that is no `Linear` of its own: a slice of a fused one. */
+export interface LinearSizes {
+  readonly inputs: number;
+  readonly outputs: number;
 }
 
 /** Changes the output y of a linear layer with input x. */
@@ -34,6 +48,11 @@ abstract class SiteBase<F> implements Place {
     this.layer = layer;
   }
 
+  /** Whether nothing is attached: a fused kernel may do what the site would see in parts. */
+  get isEmpty(): boolean {
+    return this.adaptations.size === 0;
+  }
+
   /** Whether something is attached under the name of a set. */
   has(set: string): boolean {
     return this.adaptations.has(set);
@@ -54,9 +73,10 @@ export class LinearSite extends SiteBase<LinearAdaptation> {
   readonly inputs: number;
   readonly outputs: number;
 
-  constructor(place: Place, linear: Linear) {
+  constructor(place: Place, linear: Linear | LinearSizes) {
     super(place);
-    [this.outputs, this.inputs] = linear.weight.shape as [number, number];
+    if ("weight" in linear) [this.outputs, this.inputs] = linear.weight.shape as [number, number];
+    else ({ inputs: this.inputs, outputs: this.outputs } = linear);
   }
 
   apply(y: Tensor, x: Tensor, options: ForwardOptions): Tensor {

@@ -14,7 +14,7 @@ const WRITTEN: ReadonlySet<string> = new Set(["target"]);
 /**
  * target[o, key(i), c] += values[o, i, c], rows of equal keys added in the order of i: values [outer, n, C],
  * target [outer, bound, C], where `bound` is that of the keys. No atomics: two runs give the same bits.
- * Costs n · 64 comparisons for every six bits of a key, and reads values once.
+ * Costs a sort of the indices (group.ts), and reads values once.
  */
 export function addRows(gpu: Gpu, values: GpuArray, keys: Keys, target: GpuArray, outer = 1): void {
   const n = keys.indices.size;

@@ -94,7 +94,7 @@ function copyBox(
 
 /** Whether one binding holds either storage. */
 function isWhole(source: GpuArray, target: GpuArray): boolean {
-  return source.storage.chunks.length === 1 && target.storage.chunks.length === 1;
+  return source.storage.chunkCount === 1 && target.storage.chunkCount === 1;
 }
 
 /**

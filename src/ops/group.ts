@@ -4,6 +4,7 @@ import { threads } from "./ranges.ts";
 
 const pairsKernel: KernelSpec = { shader: "group", entry: "pairs" };
 const pairsFlatKernel: KernelSpec = { shader: "group", entry: "pairs_flat" };
+const rankKernel: KernelSpec = { shader: "group", entry: "rank" };
 const countKernel: KernelSpec = { shader: "group", entry: "count" };
 const scanKernel: KernelSpec = { shader: "group", entry: "scan" };
 const placeKernel: KernelSpec = { shader: "group", entry: "place" };
@@ -11,6 +12,9 @@ const placeKernel: KernelSpec = { shader: "group", entry: "place" };
 /** Bits of a key that one pass sorts by, and the digits that they make. */
 const BITS = 6;
 const DIGITS = 2 ** BITS;
+
+/** Pairs up to which comparing each with every other costs less than the passes of a sort. */
+const FEW = 1024;
 
 /** Bytes of a pair (key, position). */
 export const PAIR_BYTES = 8;
@@ -32,8 +36,8 @@ export interface Keys {
 }
 
 /**
- * Pairs (key, position among these), u32 [n, 2], sorted by key and by position among equal keys. Three dispatches for every six
- * bits of a key, n · 64 comparisons each.
+ * Pairs (key, position among these), u32 [n, 2], sorted by key and by position among equal keys. Two dispatches with
+ * n² comparisons for up to 1024 indices; beyond, three for every six bits of a key, with n · 64 comparisons in two.
  */
 export function groupByKey(gpu: Gpu, { indices, bound, start = 0, skip = -1, flat }: Keys): GpuArray {
   const n = indices.size;
@@ -59,6 +63,10 @@ export function groupByKey(gpu: Gpu, { indices, bound, start = 0, skip = -1, fla
     threads(n),
   );
   let sorted = gpu.empty([n, 2], "u32");
+  if (n <= FEW) {
+    gpu.run(rankKernel, { unsorted: pairs, pairs_made: sorted }, { ...params, shift: 0 }, threads(n));
+    return sorted;
+  }
   const counts = gpu.empty([DIGITS, segments], "u32");
   const totals = gpu.empty([DIGITS], "u32");
   const grid = grid1d(segments);

@@ -195,7 +195,7 @@ function reach(gpu: Gpu, { array, length }: Operand, first: number): number {
   const alignment = gpu.device.traits.alignment / array.itemBytes;
   if (start % alignment === 0) {
     const chunk = Math.floor(start / array.chunkLength);
-    if (chunk === array.storage.chunks.length - 1) return Number.POSITIVE_INFINITY;
+    if (chunk === array.storage.chunkCount - 1) return Number.POSITIVE_INFINITY;
     return Math.max(Math.floor(((chunk + 1) * array.chunkLength - start) / length), 1);
   }
   // Staged, up to the next row that can be bound where it is.

@@ -1,7 +1,7 @@
 export { adamixAdapter, adamixLora } from "./adamix.ts";
 export { type Adaptable, AdaptationSet } from "./adaptation-set.ts";
 export { type AdapterConfig, adapter } from "./adapter.ts";
-export { type ConsistencyOptions, type TwoPassLoss, twoPassLoss } from "./consistency.ts";
+export { type ConsistencyOptions, type TwoPassLoss, taskLoss, twoPassLoss } from "./consistency.ts";
 export { LinearBank } from "./linear-bank.ts";
 export { type LoraConfig, lora } from "./lora.ts";
 export { expertsOf, matchSites, type PeftMethod, type RouteSource, type Share } from "./method.ts";

@@ -1,11 +1,12 @@
 import type { Gpu, TypedArray } from "../array/index.ts";
 import { keep, type Tensor, tensor } from "../autograd/index.ts";
 import type { Batch } from "../data/index.ts";
-import { type EncoderInput, type RobertaConfig, robertaPositions } from "../models/index.ts";
+import { ShapeError } from "../gpu/index.ts";
+import type { EncoderInput, EncoderModel } from "../models/index.ts";
 
 export interface LoadedBatch {
   readonly input: EncoderInput;
-  /** i32 [B] of one pass; null for unlabelled batches. */
+  /** Of one pass: classes i32 [B], or numbers to regress on f32 [B]; null for unlabelled batches. */
   readonly labels: Tensor | null;
 }
 
@@ -15,26 +16,31 @@ export interface LoadedBatch {
  */
 export class BatchSlots {
   readonly #gpu: Gpu;
-  readonly #config: RobertaConfig;
+  readonly #model: EncoderModel;
   readonly #slots = new Map<string, Tensor>();
 
-  constructor(gpu: Gpu, config: RobertaConfig) {
+  constructor(gpu: Gpu, model: EncoderModel) {
     this.#gpu = gpu;
-    this.#config = config;
+    this.#model = model;
   }
 
   /** Writes a batch, its rows `passes` times behind one another. */
   load(batch: Batch, passes = 1): LoadedBatch {
     const { size, length } = batch;
     const shape = [size * passes, length];
-    const positions = robertaPositions(Int32Array.from(batch.inputIds), length, this.#config);
+    const { config } = this.#model;
+    const positions = this.#model.positionsOf(batch.inputIds, length);
+    const types = typesOf(batch, config.type_vocab_size);
     const input = {
       inputIds: this.slot("ids", repeated(Int32Array.from(batch.inputIds), passes), shape),
       positionIds: this.slot("positions", repeated(positions, passes), shape),
       attentionMask: this.slot("mask", repeated(Int32Array.from(batch.attentionMask), passes), shape),
-      poolingWeights: this.#config.classifier_pooling === "mean" ? this.#poolingWeights(batch, passes) : null,
+      tokenTypeIds: types && this.slot("types", repeated(types, passes), shape),
+      poolingWeights: config.classifier_pooling === "mean" ? this.#poolingWeights(batch, passes) : null,
     };
-    return { input, labels: batch.labels && this.slot("labels", Int32Array.from(batch.labels), [size]) };
+    const { labels, targets } = batch;
+    if (targets) return { input, labels: this.slot("targets", Float32Array.from(targets), [size]) };
+    return { input, labels: labels && this.slot("labels", Int32Array.from(labels), [size]) };
   }
 
   /** The slot of a name and shape, holding `data`. */
@@ -72,6 +78,15 @@ export class BatchSlots {
     }
     return this.slot("pooling", repeated(weights, passes), [size * passes, 1, length]);
   }
+}
+
+/** Token types for a model that has more than one, so that every batch of a shape has the same tensors. */
+function typesOf({ typeIds, size, length }: Batch, count: number): Int32Array<ArrayBuffer> | null {
+  const beyond = typeIds?.find((type) => type < 0 || type >= count);
+  if (beyond !== undefined)
+    throw new ShapeError(`batch: a token of type ${beyond}; the model has ${count} (0 .. ${count - 1})`);
+  if (count === 1) return null;
+  return typeIds ? Int32Array.from(typeIds) : new Int32Array(size * length);
 }
 
 function repeated<A extends Int32Array<ArrayBuffer> | Float32Array<ArrayBuffer>>(data: A, times: number): A {

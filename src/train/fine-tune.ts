@@ -1,6 +1,5 @@
 import type { Gpu } from "../array/index.ts";
 import {
-  crossEntropy,
   type DrawSource,
   keep,
   noGrad,
@@ -12,12 +11,13 @@ import {
 } from "../autograd/index.ts";
 import { collate, type Encoded, epochs } from "../data/index.ts";
 import { ShapeError } from "../gpu/index.ts";
-import type { RobertaForSequenceClassification } from "../models/index.ts";
+import type { SequenceClassifier } from "../models/index.ts";
 import { AdamW, type AdamWOptions, clipGradNorm, linearSchedule } from "../optim/index.ts";
 import {
   type AdaptationSet,
   type ConsistencyOptions,
   type Router,
+  taskLoss,
   twoPassLoss,
   uniformRouter,
 } from "../peft/index.ts";
@@ -72,17 +72,18 @@ export interface FineTuneResult {
 }
 
 /**
- * Trains whatever of the model requires a gradient, and the set. Each step: routes are drawn, both passes run as
+ * Trains whatever of the model requires a gradient, and the set; a model with one label learns numbers (a regression). Each step: routes are drawn, both passes run as
  * one batch of 2B rows, gradients are clipped, AdamW moves. Nothing is read back but the loss, one step late.
  */
 export async function fineTune(
   gpu: Gpu,
-  model: RobertaForSequenceClassification,
+  model: SequenceClassifier,
   set: AdaptationSet | null,
   options: FineTuneOptions,
 ): Promise<FineTuneResult> {
   const { train, steps, batchSize, seed } = options;
-  checkOptions(options, model.config.num_labels);
+  const { num_labels: classes } = model.config;
+  checkOptions(options, classes);
   const passes = options.passes ?? (set?.isMixture ? 2 : 1);
   const parameters = trainable(model, set);
   const optimiser = new AdamW(parameters, options.optimiser);
@@ -91,7 +92,7 @@ export async function fineTune(
   const order = epochs({ n: train.length, batchSize, seed });
   const stream = Stream.seed(seed);
   const router = options.router ?? uniformRouter(stream);
-  const slots = new BatchSlots(gpu, model.config);
+  const slots = new BatchSlots(gpu, model);
   const captured = new CapturedSteps(gpu, options);
   const clock = keep(tensor(gpu, Uint32Array.of(seed, 0)));
   const draw = { stream, clock, examples: batchSize };
@@ -107,6 +108,7 @@ export async function fineTune(
       const batch = collate(train, order.batch(step), {
         padId: model.config.pad_token_id,
         multiple: options.multiple ?? 8,
+        regression: classes === 1,
       });
       clock.write(Uint32Array.of(seed, step));
       if (set?.isMixture) set.routes.draw(router, { step, passes });
@@ -135,7 +137,7 @@ export async function fineTune(
 }
 
 /** Parameters that training changes: those of the model that are not frozen, then the set's. */
-export function trainable(model: RobertaForSequenceClassification, set: AdaptationSet | null): Parameter[] {
+export function trainable(model: SequenceClassifier, set: AdaptationSet | null): Parameter[] {
   const own = model.parameters().filter((parameter) => parameter.requiresGrad);
   return [...own, ...(set?.parameters() ?? [])];
 }
@@ -150,7 +152,7 @@ interface StepOptions extends Pick<FineTuneOptions, "clipNorm" | "consistency"> 
  * Gives the loss, and with two passes their consistency before its weight, as one tensor.
  */
 function deviceStep(
-  model: RobertaForSequenceClassification,
+  model: SequenceClassifier,
   optimiser: AdamW,
   { clipNorm = 1, consistency, passes, draw }: StepOptions,
 ): (batch: LoadedBatch) => () => Tensor {
@@ -160,7 +162,7 @@ function deviceStep(
       optimiser.zeroGrad();
       const logits = model.forward(input, { draw });
       const two = passes === 2 ? twoPassLoss(logits, labels, consistency) : null;
-      const loss = two?.loss ?? crossEntropy(logits, labels);
+      const loss = two?.loss ?? taskLoss(logits, labels);
       loss.backward();
       if (clipNorm !== null) clipGradNorm(optimiser.arena, clipNorm);
       optimiser.step();
@@ -191,6 +193,12 @@ function checkOptions({ train, steps, batchSize }: FineTuneOptions, classes: num
   if (!(Number.isInteger(batchSize) && batchSize > 0))
     throw new ShapeError(`fineTune: batchSize is ${batchSize}, expected 1 or more`);
   train.forEach(({ label }, i) => {
+    if (classes === 1) {
+      if (typeof label === "number" && Number.isFinite(label)) return;
+      throw new ShapeError(
+        `fineTune: example ${i} has label ${label}; a model with one label learns numbers`,
+      );
+    }
     if (typeof label !== "number" || !Number.isInteger(label) || label < 0 || label >= classes) {
       throw new ShapeError(
         `fineTune: example ${i} has label ${label}; the model has classes 0..${classes - 1}`,

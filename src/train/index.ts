@@ -1,5 +1,6 @@
 export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
 export { CapturedSteps, type CapturedStepsOptions } from "./captured-steps.ts";
+export { type CausalFolder, type CausalLoadOptions, openCausalFolder } from "./causal-folder.ts";
 export { DEMO_PRETRAINING, demoHeldOutSentences, demoTrainingSentences } from "./demo-sentences.ts";
 export {
   DEMO_RECIPE,
@@ -14,6 +15,16 @@ export {
   type StepReport,
   trainable,
 } from "./fine-tune.ts";
+export { folderTokenizer } from "./folder-tokenizer.ts";
+export {
+  describeFresh,
+  EMBEDDED,
+  type LoadedModel,
+  type LoadModelOptions,
+  loadModel,
+  type ModelFolder,
+  openModelFolder,
+} from "./load-model.ts";
 export { MergedView } from "./merged.ts";
 export {
   type ClassificationScores,
@@ -27,13 +38,14 @@ export { type PredictOptions, predict, predictRoutes } from "./predict.ts";
 export { evaluateMaskedLm, type PretrainOptions, type PretrainReport, pretrainMaskedLm } from "./pretrain.ts";
 export {
   type ClassifierOptions,
-  EMBEDDED,
+  encodeFor,
   loadClassifier,
   openPretrained,
   type PretrainedFolder,
   readTensors,
 } from "./pretrained.ts";
 export { RunFolder } from "./run-folder.ts";
+export { type SavableModel, type SaveModelOptions, saveModel } from "./save-model.ts";
 export {
   type AdapterConfigFile,
   loadAdapter,

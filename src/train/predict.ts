@@ -1,7 +1,7 @@
 import type { Gpu } from "../array/index.ts";
 import { noGrad } from "../autograd/index.ts";
 import { type Encoded, sequentialBatches } from "../data/index.ts";
-import type { RobertaForSequenceClassification } from "../models/index.ts";
+import type { SequenceClassifier } from "../models/index.ts";
 import type { AdaptationSet, Router } from "../peft/index.ts";
 import { BatchSlots } from "./batch-slots.ts";
 
@@ -16,19 +16,19 @@ export interface PredictOptions {
 /** Logits of every example, row-major [examples, classes], in the order given. */
 export async function predict(
   gpu: Gpu,
-  model: RobertaForSequenceClassification,
+  model: SequenceClassifier,
   examples: readonly Encoded[],
   { batchSize = 64, multiple = 4, beforeBatch }: PredictOptions = {},
 ): Promise<Float32Array> {
   const { config } = model;
   const classes = config.num_labels;
   const result = new Float32Array(examples.length * classes);
-  const slots = new BatchSlots(gpu, config);
+  const slots = new BatchSlots(gpu, model);
   const size = Math.min(batchSize, Math.max(1, examples.length));
   let number = 0;
   for (const batch of sequentialBatches(examples, size, { padId: config.pad_token_id, multiple })) {
     beforeBatch?.(number++);
-    const logits = noGrad(() => model.forward(slots.load({ ...batch, labels: null }).input));
+    const logits = noGrad(() => model.forward(slots.load({ ...batch, labels: null, targets: null }).input));
     const values = await logits.data();
     logits.dispose();
     for (let row = 0; row < batch.valid; row++) {
@@ -43,7 +43,7 @@ export async function predict(
 /** Logits under `count` sampled routes, each drawn anew for every batch. Paper: section 3.5. */
 export async function predictRoutes(
   gpu: Gpu,
-  model: RobertaForSequenceClassification,
+  model: SequenceClassifier,
   set: AdaptationSet,
   examples: readonly Encoded[],
   { router, count, ...options }: { router: Router; count: number } & Omit<PredictOptions, "beforeBatch">,

@@ -9,7 +9,12 @@ import {
   maskTokens,
   sequentialBatches,
 } from "../data/index.ts";
-import { type EncoderInput, type RobertaConfig, RobertaForMaskedLM } from "../models/index.ts";
+import {
+  type EncoderInput,
+  type MaskedLanguageModel,
+  type RobertaConfig,
+  RobertaForMaskedLM,
+} from "../models/index.ts";
 import { initBertWeights } from "../nn/index.ts";
 import { AdamW, clipGradNorm, linearSchedule } from "../optim/index.ts";
 import { BatchSlots } from "./batch-slots.ts";
@@ -54,7 +59,7 @@ export async function pretrainMaskedLm(gpu: Gpu, options: PretrainOptions): Prom
   const model = new RobertaForMaskedLM(gpu, config);
   initBertWeights(model, Stream.seed(seed).fold("init"));
   if (options.wordEmbeddings) {
-    model.roberta.embeddings.word_embeddings.weight.write(Float32Array.from(options.wordEmbeddings));
+    model.words.weight.write(Float32Array.from(options.wordEmbeddings));
   }
   const optimiser = new AdamW(model.parameters(), {
     betas: [0.9, 0.98],
@@ -63,7 +68,7 @@ export async function pretrainMaskedLm(gpu: Gpu, options: PretrainOptions): Prom
   });
   const lr = linearSchedule({ lr: options.lr, warmupSteps: options.warmupSteps, totalSteps: steps });
   const order = bucketedEpochs({ lengths: lines.map(({ ids }) => ids.length), batchSize, seed });
-  const slots = new BatchSlots(gpu, config);
+  const slots = new BatchSlots(gpu, model);
   const captured = new CapturedSteps(gpu, options);
   const started = performance.now();
   let tokens = 0;
@@ -108,13 +113,12 @@ export async function pretrainMaskedLm(gpu: Gpu, options: PretrainOptions): Prom
 
 /** Loss and accuracy on masked places of lines that were not trained on, with fixed masks. */
 export async function evaluateMaskedLm(
-  model: RobertaForMaskedLM,
+  model: MaskedLanguageModel,
   lines: readonly Encoded[],
   masking: MaskingOptions,
 ): Promise<{ readonly loss: number; readonly accuracy: number; readonly places: number }> {
   const { config } = model;
-  const gpu = model.lm_head.bias.gpu;
-  const slots = new BatchSlots(gpu, config);
+  const slots = new BatchSlots(model.words.weight.gpu, model);
   let loss = 0;
   let hits = 0;
   let places = 0;
@@ -164,7 +168,7 @@ function loadMasked(
   };
 }
 
-function maskedLoss(model: RobertaForMaskedLM, { input, positions, wanted }: MaskedBatch): Tensor {
+function maskedLoss(model: MaskedLanguageModel, { input, positions, wanted }: MaskedBatch): Tensor {
   return crossEntropy(model.forward(input, {}, positions), wanted, { ignoreIndex: IGNORE });
 }
 

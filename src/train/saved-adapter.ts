@@ -1,7 +1,7 @@
 import type { Gpu } from "../array/index.ts";
 import { type Parameter, Stream } from "../autograd/index.ts";
 import { encodeSafetensors, FormatError, loadStateDict, readStateDict } from "../io/index.ts";
-import type { RobertaForSequenceClassification } from "../models/index.ts";
+import type { SequenceClassifier } from "../models/index.ts";
 import { AdaptationSet, methodFromConfig } from "../peft/index.ts";
 import { exists, joinPath, readText, writeFolderAtomic } from "../platform/index.ts";
 import { readTensors } from "./pretrained.ts";
@@ -22,7 +22,7 @@ export interface Provenance {
  */
 export async function saveAdapter(
   folder: string,
-  model: RobertaForSequenceClassification,
+  model: SequenceClassifier,
   set: AdaptationSet | null,
   provenance: Provenance,
   extra: ReadonlyMap<string, Uint8Array | string> = new Map(),
@@ -38,11 +38,7 @@ export async function saveAdapter(
 }
 
 /** Reads what saveAdapter wrote into a model: attaches the adaptation, overwrites the head. Strict. */
-export function loadAdapter(
-  gpu: Gpu,
-  model: RobertaForSequenceClassification,
-  folder: string,
-): AdaptationSet | null {
+export function loadAdapter(gpu: Gpu, model: SequenceClassifier, folder: string): AdaptationSet | null {
   for (const name of [CONFIG, WEIGHTS]) {
     const path = joinPath(folder, name);
     if (!exists(path)) throw new FormatError(`load adapter: no ${name} in ${folder}`);
@@ -82,6 +78,6 @@ export function readAdapterConfig(folder: string): AdapterConfigFile {
   }
 }
 
-function trainedOf(model: RobertaForSequenceClassification): [string, Parameter][] {
+function trainedOf(model: SequenceClassifier): [string, Parameter][] {
   return [...model.namedParameters()].filter(([, parameter]) => parameter.requiresGrad);
 }
