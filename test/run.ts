@@ -1,5 +1,7 @@
 /**
- * Runs the test files in this process, one after another, so that they share a GPU device.
+ * Runs the test files one after another; up to a dozen in this process, so that they share a GPU device, more of them
+ * in processes of a dozen each: Linux gives a process 65,530 mappings of memory, and Mesa's software driver takes one
+ * for each buffer and each bind group.
  *
  *     node --import tsx test/run.ts [part of a file name ...]
  *     node --import tsx test/run.ts --full [--count GRAPHS] [--seconds S] [part of a file name ...]
@@ -9,6 +11,7 @@
  * collection follows each test: nothing may live only by luck. The last line is `N passed, N failed`, and
  * `, N skipped` if any.
  */
+import { fork } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -30,6 +33,8 @@ const LONGEST_FILE_MS = 10 * 60_000;
 const LONGEST_FULL_FILE_MS = 6 * 60 * 60_000;
 /** Kernels that one file may compile. Shapes do not compile: only ops do, and their variants. */
 const MOST_PIPELINES = 600;
+/** Test files of one process. */
+const MOST_FILES = 12;
 
 const folder = fileURLToPath(new URL(".", import.meta.url));
 const uvu = globalThis as UvuGlobals; // uvu keeps its queue on globalThis
@@ -51,13 +56,49 @@ process.on("exit", () => {
 uvu.UVU_DEFER = 1;
 uvu.UVU_QUEUE = [];
 
-const files = testFiles(options.filters);
-for (const file of files) await runFile(file);
-if (files.length === 0) {
-  console.log(`no test file matches ${options.filters.join(" ")}`);
-  sum.failed++;
+const files = options.files ?? testFiles(options.filters);
+if (files.length > MOST_FILES) await runInParts();
+else {
+  for (const file of files) await runFile(file);
+  if (files.length === 0) {
+    console.log(`no test file matches ${options.filters.join(" ")}`);
+    sum.failed++;
+  }
+  finish();
 }
-finish();
+
+/** Runs the files in processes of their own, and adds up what they send. */
+async function runInParts(): Promise<void> {
+  for (let i = 0; i < files.length; i += MOST_FILES) {
+    const part = files.slice(i, i + MOST_FILES);
+    const counts = await runPart(part);
+    sum.passed += counts.passed;
+    sum.failed += counts.failed;
+    sum.skipped += counts.skipped;
+  }
+  finished = true;
+  console.log(`${files.length} files in all, ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+  printSum();
+  process.exitCode = sum.failed > 0 ? 1 : 0;
+}
+
+function runPart(part: readonly string[]): Promise<typeof sum> {
+  const args = [...process.argv.slice(2), "--files", part.join(",")];
+  const child = fork(fileURLToPath(import.meta.url), args, { execArgv: process.execArgv });
+  return new Promise((resolve) => {
+    let counts: typeof sum | null = null;
+    child.on("message", (message) => {
+      counts = message as typeof sum; // what finish() sends
+    });
+    child.on("exit", (code, signal) => {
+      const crashed = counts === null || (code !== 0 && counts.failed === 0);
+      if (crashed)
+        console.log(`  FAIL ${part[0]} to ${part.at(-1)}: ended by ${signal ?? `exit code ${code}`}`);
+      const { passed, failed, skipped } = counts ?? { passed: 0, failed: 0, skipped: 0 };
+      resolve({ passed, failed: failed + (crashed ? 1 : 0), skipped });
+    });
+  });
+}
 
 function testFiles(filters: readonly string[]): string[] {
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" })
@@ -168,9 +209,17 @@ function finish(): void {
   if (graphs > 0) console.log(`random graphs: ${graphs} compared with float64, values and all gradients`);
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   console.log(`${files.length} files, ${pipelines()} pipelines, ${seconds} s`);
-  printSum();
+  if (process.send) process.send(sum, leave);
+  else {
+    printSum();
+    process.stdout.write("", leave);
+  }
+}
+
+/** A device may keep the event loop alive. */
+function leave(): void {
   process.exitCode = sum.failed > 0 ? 1 : 0;
-  process.stdout.write("", () => process.exit()); // a device may keep the event loop alive
+  process.exit();
 }
 
 function stop(reason: string): void {
