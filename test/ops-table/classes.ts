@@ -29,17 +29,22 @@ const FEW = [2, 3, 2, 3, 2, 3, 2, 3];
 const LONG = 67;
 const LEAD = [2, 1, 3, 1, 2, 1];
 
-/** Cases of every class that the subject takes. `grow` lengthens all sizes: other shapes of the same classes. */
-export function shapeClasses(device: Gpu, subject: Subject, { grow = 0 } = {}): ClassCase[] {
+/** Other shapes of the same classes: the first or the last dimension of the main input is longer by four. */
+export type Longer = "first" | "last";
+
+/** Cases of every class that the subject takes. */
+export function shapeClasses(
+  device: Gpu,
+  subject: Subject,
+  { longer }: { readonly longer?: Longer } = {},
+): ClassCase[] {
   const base = subject.cases.find(isOrdinary) ?? subject.cases.find(isFilled);
   if (!base) throw new Error(`${subject.name} has no case`);
   const hasGradient = subject.cases.some(({ gradient }) => gradient !== false);
   const cases: ClassCase[] = [];
   for (const [i, draft] of draftsOf(base, subject.make !== undefined).entries()) {
     if (subject.without?.includes(draft.shapeClass)) continue;
-    const constants = subject.constants?.map((d) => draft.layout[0]?.[d]) ?? [];
-    const longer = (n: number): number => (n > 1 && !constants.includes(n) ? n + grow : n);
-    const layout = draft.layout.map((shape) => shape?.map(longer) ?? null);
+    const layout = lengthened(draft.layout, longer, subject.constants);
     const given = subject.make ? madeCase(subject, layout, i) : { inputs: valuesOf(base, layout, i) };
     if (!given) continue;
     const attrs = "attrs" in given && given.attrs ? given.attrs : (base.attrs ?? {});
@@ -48,6 +53,15 @@ export function shapeClasses(device: Gpu, subject: Subject, { grow = 0 } = {}): 
     cases.push({ ...made, ...(hasGradient ? {} : { gradient: false }), shapeClass: draft.shapeClass });
   }
   return cases;
+}
+
+/** Constants of a kernel keep their length, and so do dimensions of one element. */
+function lengthened(layout: Layout, longer: Longer | undefined, constants: readonly number[] = []): Layout {
+  const main = layout[0] ?? [];
+  const fixed = constants.map((d) => main[d]);
+  const free = main.filter((n) => n > 1 && !fixed.includes(n));
+  const name = longer === "first" ? free[0] : longer === "last" ? free.at(-1) : undefined;
+  return layout.map((shape) => shape?.map((n) => (n === name ? n + 4 : n)) ?? null);
 }
 
 export function isOrdinary(c: Case): boolean {

@@ -262,6 +262,8 @@ const sort: ComposedRow = {
   cases: [
     { name: "[3, 5, 7]", inputs: [distinct([3, 5, 7], 1)] },
     { name: "downwards along 0", inputs: [distinct([6, 4], 2)], attrs: { axis: 0, descending: true } },
+    // Beyond 1,024 positions other kernels group the gradient's rows.
+    { name: "[1, 1100]", inputs: [distinct([1, 1100], 3)] },
   ],
   forward: exact,
   backward: exact,
