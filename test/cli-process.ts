@@ -13,13 +13,12 @@ export interface Finished {
   readonly stderr: string;
 }
 
-// Some CI systems ask for colours where there is no terminal; what is compared is the text.
-const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1" };
-delete env.FORCE_COLOR;
-
 /** Runs the command line as a process of its own, in the repository's folder, without colours. */
 export function adamix(...args: readonly string[]): Promise<Finished> {
   const command = ["--import", "tsx", join("src", "cli", "main.ts"), ...args];
+  // Some CI systems ask for colours where there is no terminal; what is compared is the text.
+  const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1" };
+  delete env.FORCE_COLOR;
   return new Promise((resolve) => {
     execFile(process.execPath, command, { cwd: root, env, timeout: 120_000 }, (error, stdout, stderr) => {
       const code = typeof error?.code === "number" ? error.code : error ? -1 : 0;
