@@ -123,6 +123,21 @@ outside("gather and indexSelect give NaN for them, and no gradient", async () =>
   }
 });
 
+outside("embedding gives rows of NaN for them, from a table of any type", async () => {
+  for (const [columns, type] of [
+    [3, "f32"],
+    [4, "f32"],
+    [4, "f16"],
+    [3, "bf16"],
+  ] as const) {
+    const means = tidy(() =>
+      ad.mean(ad.embedding(ad.ones(gpu, [3, columns]).to(type), ints([2, 3, -1, 0])), 1),
+    );
+    assert.equal([...(await means.data())], [1, Number.NaN, Number.NaN, 1], `${type}, ${columns} columns`);
+    means.dispose();
+  }
+});
+
 outside("scatterAdd leaves their sources out, however it walks", async () => {
   for (const n of [3, 300]) {
     const indices = Array.from({ length: n }, (_, i) => [1, -1, 2 ** 31 - 1][i % 3] ?? 0);

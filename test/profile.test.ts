@@ -3,12 +3,15 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Gpu } from "../src/array/index.ts";
 import {
+  attention,
   bankLinear,
   gelu,
   layerNorm,
   matmul,
+  noGrad,
   Parameter,
   Stream,
+  type Tensor,
   tanh,
   tensor,
   tidy,
@@ -24,7 +27,7 @@ import {
 import { fill } from "../src/ops/index.ts";
 import { AdamW } from "../src/optim/index.ts";
 import { assertBitEqual } from "./compare.ts";
-import { liveBytes, gpu as testGpu } from "./device.ts";
+import { bothKernels, liveBytes, gpu as testGpu } from "./device.ts";
 
 const gpu = await testGpu();
 const stream = Stream.seed(3);
@@ -85,6 +88,31 @@ counting("a product that sums over groups of rows counts each row once", async (
   const flops = report.kernels.reduce((sum, kernel) => sum + kernel.flops, 0);
   assert.is(flops, 3 * 2 * 6 * 5 * 8, "forward, for x and for the weight");
   for (const tensor of [x, weight, route]) tensor.dispose();
+});
+
+counting("attention counts its products, in one kernel as in several", async () => {
+  const [B, T, C] = [2, 5, 8];
+  for (const device of Object.values(await bothKernels())) {
+    const inputs = ["q", "k", "v"].map((name) =>
+      tensor(device, stream.fold(name).normal(B * T * C), [B, T, C]),
+    );
+    for (const input of inputs) input.requiresGrad = true;
+    const [q, k, v] = inputs as [Tensor, Tensor, Tensor];
+    const forward = await profile(device, () =>
+      tidy(() => void noGrad(() => attention(q, k, v, null, { heads: 2 }))),
+    );
+    const both = await profile(device, () =>
+      tidy(() => attention(q, k, v, null, { heads: 2 }).sum().backward()),
+    );
+    const [once, all] = [forward, both].map(({ kernels }) =>
+      kernels.reduce((sum, { flops }) => sum + flops, 0),
+    );
+    const product = 2 * B * T * T * C;
+    assert.is(once, 2 * product, "scores, and their sums of values");
+    // In several kernels the weights are kept; in one they and what they multiply are computed again.
+    assert.is(all, (device.isSoftware ? 2 + 4 : 2 + 3 + 4) * product);
+    for (const input of inputs) input.dispose();
+  }
 });
 
 counting("kernels of one label are told apart by what is specialised in them", async () => {

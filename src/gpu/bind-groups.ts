@@ -17,14 +17,16 @@ interface Generation {
   /** For each kernel's id, entries by hash. */
   readonly ofKernel: Map<number, Entry>[];
   /**
-   * As large as the driver's part of as many groups as there may be, and never touched. V8 counts it, and so collects
-   * forgotten groups in time.
+   * As large as the driver's part of the groups, a piece for every PIECE of them, and never touched. V8 counts it, and
+   * so collects forgotten groups in time.
    */
-  readonly unseen: ArrayBuffer;
+  readonly unseen: ArrayBuffer[];
 }
 
+const PIECE = 256;
+
 function newGeneration(): Generation {
-  return { ofKernel: [], unseen: new ArrayBuffer(MOST_GROUPS * GROUP_BYTES) };
+  return { ofKernel: [], unseen: [] };
 }
 
 /**
@@ -64,7 +66,8 @@ export class BindGroups {
   #add(kernel: Kernel, bindings: Bindings, hash: number): GPUBindGroup {
     // Batches of ever new lengths would collect groups without end.
     if (this.#size >= MOST_GROUPS) this.clear();
-    const { ofKernel } = this.#generation;
+    const { ofKernel, unseen } = this.#generation;
+    if (this.#size % PIECE === 0) unseen.push(new ArrayBuffer(PIECE * GROUP_BYTES));
     let groups = ofKernel[kernel.id];
     if (!groups) {
       groups = new Map();

@@ -1,5 +1,5 @@
 import { type Gpu, type GpuArray, showShape } from "../array/index.ts";
-import { GpuError, grid1d, type KernelSpec } from "../gpu/index.ts";
+import { GpuError, grid1d, type KernelSpec, type Work } from "../gpu/index.ts";
 import type { AttentionParams, AttentionSizes } from "./attention-problem.ts";
 import { accumulate, copyInto, zeros } from "./kernels.ts";
 import { areInOneChunk, eachRange, runRows, threads } from "./ranges.ts";
@@ -82,8 +82,14 @@ export function attendFused(
     params: (first, n) => whole(params, sizes, n, first),
     count: null,
     grid: (n) => (few ? grid1d(n * heads * queries) : threads(n * heads * queries)),
+    work: (n) => products(2, { ...sizes, batch: n }),
   });
   return { y, measure };
+}
+
+/** Operations of so many products of all queries with all keys: counted as if nothing were masked. */
+function products(count: number, { batch, heads, queries, keys, headSize }: AttentionSizes): Work {
+  return { flops: count * 2 * batch * heads * queries * keys * headSize };
 }
 
 interface Measured {
@@ -159,13 +165,13 @@ function gradientsOf(
   gpu.run(spec("backward_sums"), { ...measured, sums }, all, threads(Math.max(rows, 1)));
   const common = { q, k, v, keep, bias, sums_saved: sums, dy };
   const dq = needsQ ? gpu.like(q) : null;
-  if (dq && rows > 0) gpu.run(spec("backward_q"), { ...common, dq }, all, threads(rows));
+  if (dq && rows > 0) gpu.run(spec("backward_q"), { ...common, dq }, all, threads(rows), products(3, sizes));
   let dk: GpuArray | null = null;
   let dv: GpuArray | null = null;
   if (needsK || needsV) {
     const dkv = gpu.empty([start + k.size]);
-    if (k.size > 0)
-      gpu.run(spec("backward_kv"), { ...common, dkv }, all, threads((batch * heads * capacity) / share));
+    const entries = threads((batch * heads * capacity) / share);
+    if (k.size > 0) gpu.run(spec("backward_kv"), { ...common, dkv }, all, entries, products(4, sizes));
     dk = needsK ? gpu.view(dkv, k.shape) : null;
     dv = needsV ? gpu.view(dkv, v.shape, start) : null;
   }

@@ -38,8 +38,8 @@ interface EmbeddingSaved {
 
 /**
  * Rows of a table: y[i] = table[ids[i]]. table [V, C], of halves too, ids [...] i32 -> [..., C] f32.
- * Ids outside 0..V-1 must be refused on the host: the GPU reads the last row without a word.
- * The gradient adds rows with equal ids in their order; those of ids out of range are left out.
+ * An id out of range gives a row of NaN. The gradient adds rows with equal ids in their order; those of ids out of
+ * range are left out.
  */
 export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], EmbeddingAttrs, EmbeddingSaved>({
   name: "embedding",

@@ -1,5 +1,5 @@
 import { type Gpu, type GpuArray, showShape } from "../array/index.ts";
-import { GpuError, type Grid, grid1d, type KernelSpec, type ParamValue } from "../gpu/index.ts";
+import { GpuError, type Grid, grid1d, type KernelSpec, type ParamValue, type Work } from "../gpu/index.ts";
 import { copyInto } from "./copy.ts";
 
 /**
@@ -37,6 +37,8 @@ export interface RowRun {
   readonly group?: number;
   /** From the number of rows (in groups) and the first one. Default: a workgroup for each. */
   readonly grid?: (rows: number, first: number) => Grid;
+  /** What a range of so many rows computes, for the profiler. */
+  readonly work?: (rows: number) => Work;
 }
 
 /** Runs a kernel over rows: once, or once for each range where an array lies in several chunks. */
@@ -162,14 +164,14 @@ function sizeOfFirst(arrays: Arrays): number {
 function runRange(
   gpu: Gpu,
   kernel: KernelSpec,
-  { params, count = "rows", group = 1, grid = grid1d }: RowRun,
+  { params, count = "rows", group = 1, grid = grid1d, work }: RowRun,
   arrays: Arrays,
   first: number,
   rows: number,
 ): void {
   const n = group === 1 ? rows : Math.ceil(rows / group);
   const rest = typeof params === "function" ? params(first, rows) : params;
-  gpu.run(kernel, arrays, count === null ? rest : { ...rest, [count]: n }, grid(n, first));
+  gpu.run(kernel, arrays, count === null ? rest : { ...rest, [count]: n }, grid(n, first), work?.(rows));
 }
 
 function operandsOf({ rows, arrays, lengths = {} }: Rows): Operand[] {
