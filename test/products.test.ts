@@ -7,6 +7,7 @@ import * as ad from "../src/autograd/index.ts";
 import { noGrad, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
 import { GpuError, ShapeError } from "../src/gpu/index.ts";
 import { gemm, type Product } from "../src/ops/gemm.ts";
+import { assertBitEqual } from "./compare.ts";
 import { bothKernels, liveBytes } from "./device.ts";
 import { assertWithin } from "./ops-table/bounds.ts";
 import { normal } from "./ops-table/row.ts";
@@ -285,5 +286,27 @@ test("cacheWrite refuses what does not fit, and a tape", () => {
   cache.dispose();
   x.dispose();
 });
+
+// Software adapters give large products a kernel of more rows.
+for (const [N, K, type, transposeB] of [
+  [1028, 900, "f32", false],
+  [1027, 901, "bf16", true],
+] as const)
+  test(`a large product, ${N} columns of ${K} ${type}${transposeB ? ", transposed" : ""}: the bits of its parts`, async () => {
+    const [gpu] = variants.map(([, variant]) => variant) as [Gpu];
+    const M = 77; // the last workgroup has rows to spare
+    assert.ok(M * N * K > 2 ** 26 && 39 * N * K < 2 ** 26, "one is large, the other is not");
+    const a = made(gpu, [M, K], 1);
+    const b = made(gpu, transposeB ? [N, K] : [K, N], 2);
+    const [whole, parts] = noGrad(() =>
+      tidy(() => {
+        const stored = b.to(type);
+        const times = (x: Tensor): Tensor => ad.matmul(x, stored, { transposeB });
+        return [times(a), ad.concat([times(a.slice(0, 0, 38)), times(a.slice(0, 38, M))], 0)];
+      }),
+    ) as [Tensor, Tensor];
+    assertBitEqual((await whole.data()) as Float32Array, (await parts.data()) as Float32Array);
+    for (const x of [a, b, whole, parts]) x.dispose();
+  });
 
 test.run();

@@ -30,13 +30,15 @@ interface Variant {
   readonly fours?: Fours;
   /** Element type of b: halves are read as they are stored. */
   readonly typeOfB?: DType;
+  /** Of 32 rows: for large products. */
+  readonly isTall?: boolean;
 }
 
 const kernels = new Map<string, KernelSpec>();
 
 function kernelOf(variant: Variant, store: Store): KernelSpec {
-  const { shader, entry, lanes = 0, fours = NO_FOURS, typeOfB = "f32" } = variant;
-  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores} ${typeOfB}`;
+  const { shader, entry, lanes = 0, fours = NO_FOURS, typeOfB = "f32", isTall = false } = variant;
+  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores} ${typeOfB} ${isTall}`;
   let kernel = kernels.get(key);
   if (!kernel) {
     const uses: Record<string, string> = {};
@@ -45,6 +47,7 @@ function kernelOf(variant: Variant, store: Store): KernelSpec {
     if (!fours.loads) uses["lib/gemm_load_fours"] = "lib/gemm_load_ones";
     if (!fours.stores) uses["lib/gemm_put_fours"] = "lib/gemm_put_ones";
     if (lanes > 0 && shader !== "matmul_subgroup4") constants.LANES = `${lanes}u`;
+    if (isTall) constants.IS_TALL = "true";
     if (lanes > 0 && shader === "matmul_vector") {
       uses["lib/row_workgroup"] = "lib/row_subgroup";
       uses["lib/lanes_workgroup"] = "lib/lanes_subgroup";
@@ -84,9 +87,14 @@ function foursOf(p: Product, s: Strides): Fours {
   };
 }
 
+/** Products from so many multiplications on win back what compiling a taller kernel takes. */
+const TALL = 2 ** 26;
+
 /** Rows of one workgroup of a barrier-free kernel. */
-function subgroupRows(entry: Entry, lanes: number): number {
-  return lanes === 4 && entry !== "tn" ? 8 : 16;
+function subgroupRows(entry: Entry, lanes: number, { M, N, K }: Product): 8 | 16 | 32 {
+  if (entry === "tn") return 16;
+  if (lanes === 4) return 8;
+  return M >= 64 && M * N * K >= TALL ? 32 : 16;
 }
 
 interface Choice {
@@ -110,9 +118,10 @@ function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
   if (!entry || (isSum && entry !== "tn"))
     return { variant: { shader: "matmul", entry: "plain", typeOfB }, rows: 32, columns: 32 };
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
+  const rows = subgroupRows(entry, lanes, p);
   return {
-    variant: { shader, entry, lanes, fours, typeOfB },
-    rows: subgroupRows(entry, lanes),
+    variant: { shader, entry, lanes, fours, typeOfB, isTall: rows === 32 },
+    rows,
     columns: 4 * lanes,
   };
 }
