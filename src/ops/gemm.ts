@@ -32,13 +32,15 @@ interface Variant {
   readonly typeOfB?: DType;
   /** Of 32 rows: for large products. */
   readonly isTall?: boolean;
+  /** Rows and columns of a tile; 0: of no matter. */
+  readonly tile?: number;
 }
 
 const kernels = new Map<string, KernelSpec>();
 
 function kernelOf(variant: Variant, store: Store): KernelSpec {
-  const { shader, entry, lanes = 0, fours = NO_FOURS, typeOfB = "f32", isTall = false } = variant;
-  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores} ${typeOfB} ${isTall}`;
+  const { shader, entry, lanes = 0, fours = NO_FOURS, typeOfB = "f32", isTall = false, tile = 0 } = variant;
+  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores} ${typeOfB} ${isTall} ${tile}`;
   let kernel = kernels.get(key);
   if (!kernel) {
     const uses: Record<string, string> = {};
@@ -48,6 +50,7 @@ function kernelOf(variant: Variant, store: Store): KernelSpec {
     if (!fours.stores) uses["lib/gemm_put_fours"] = "lib/gemm_put_ones";
     if (lanes > 0 && shader !== "matmul_subgroup4") constants.LANES = `${lanes}u`;
     if (isTall) constants.IS_TALL = "true";
+    if (tile > 0) constants.TILE = `${tile}u`;
     if (lanes > 0 && shader === "matmul_vector") {
       uses["lib/row_workgroup"] = "lib/row_subgroup";
       uses["lib/lanes_workgroup"] = "lib/lanes_subgroup";
@@ -87,6 +90,13 @@ function foursOf(p: Product, s: Strides): Fours {
   };
 }
 
+/** Large tiles load less for each result; small ones are more in number, so that all of a GPU's processors have one. */
+function tileOf({ M, N, batch = 1 }: Product): 64 | 128 {
+  const large = Math.ceil(M / 128) * Math.ceil(N / 128) * batch;
+  return large >= MANY_TILES ? 128 : 64;
+}
+const MANY_TILES = 128;
+
 /** Products from so many multiplications on win back what compiling a taller kernel takes. */
 const TALL = 2 ** 26;
 
@@ -113,8 +123,14 @@ function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
   if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
     return { variant: { shader: "matmul_vector", entry: "nt", lanes, fours, typeOfB }, rows: 1, columns: 4 };
   }
-  if (!gpu.isSoftware)
-    return { variant: { shader: "matmul", entry: "tiled", typeOfB }, rows: 64, columns: 64 };
+  if (!gpu.isSoftware) {
+    const tile = tileOf(p);
+    return {
+      variant: { shader: "matmul_tiled", entry: "tiled", fours, typeOfB, tile },
+      rows: tile,
+      columns: tile,
+    };
+  }
   if (!entry || (isSum && entry !== "tn"))
     return { variant: { shader: "matmul", entry: "plain", typeOfB }, rows: 32, columns: 32 };
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
