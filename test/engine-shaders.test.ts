@@ -2,9 +2,10 @@
 // validates them, so what passes here does not depend on the adapter.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { kernelCode } from "../src/gpu/index.ts";
+import { chooseMatrices, kernelCode } from "../src/gpu/index.ts";
 import { KernelCache, type KernelSpec, kernelKey } from "../src/gpu/kernel.ts";
 import { entryLayout, resolveUses, specialise } from "../src/gpu/wgsl.ts";
+import { matrixParts } from "../src/ops/gemm.ts";
 import { openDawn } from "../src/platform/dawn.ts";
 import { shaderNames, shaderText } from "../src/platform/index.ts";
 
@@ -137,10 +138,11 @@ loader("a parameter of another type, and an entry that is not there, are errors"
 
 // --- shaders
 
-const dawn = await openDawn(["backend=null"]);
+const dawn = await openDawn(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
 const adapter = await dawn.requestAdapter();
 if (!adapter) throw new Error("Dawn has no null backend");
-const device = await adapter.requestDevice({ requiredFeatures: ["subgroups"] });
+const features = ["subgroups", "shader-f16", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[]; // the last is experimental
+const device = await adapter.requestDevice({ requiredFeatures: features });
 const kernels = new KernelCache(device, null);
 
 const swaps: readonly (readonly [from: string, to: string])[] = [
@@ -189,6 +191,62 @@ for (const shader of shaderNames()) {
   });
 }
 
+/** Rows, columns and steps of the matrices that adapters are known to have. */
+const matrices = [
+  [8, 8, 8],
+  [16, 16, 8],
+  [16, 16, 16],
+  [16, 8, 16],
+] as const;
+/** Sides and depths of the tiles that are made of them. */
+const tiles = [
+  [64, 16],
+  [64, 32],
+  [128, 16],
+  [128, 32], // takes more workgroup memory than this device has, as some emulated ones do: only the text is validated
+] as const;
+
+for (const [rows, columns, step] of matrices)
+  shaders(`products of matrices of ${rows} x ${step} and ${step} x ${columns} validate`, async () => {
+    for (const [tile, depth] of tiles)
+      for (const alongK of [true, false])
+        for (const isEmulated of [false, true])
+          for (const loads of ["gemm_load_fours", "gemm_load_ones"]) {
+            const sizes = { rows, columns, step, subgroup: 32, depth, tile, alongK, isEmulated };
+            const { uses, constants } = matrixParts(sizes);
+            const spec: KernelSpec = {
+              shader: "matmul_matrix",
+              entry: "matrix",
+              constants,
+              uses: { ...uses, "lib/gemm_load_fours": `lib/${loads}` },
+            };
+            if (tile * depth < 128 * 32 && !isEmulated) await validate(spec);
+            else
+              await checked(JSON.stringify(sizes), () =>
+                device.createShaderModule({ code: kernelCode(spec) }),
+              );
+          }
+  });
+
+shaders("a device takes the largest matrices that fit", () => {
+  const config = (M: number, N: number, K: number, componentType = "f16", resultComponentType = "f32") => ({
+    componentType,
+    resultComponentType,
+    M,
+    N,
+    K,
+  });
+  const some = [config(16, 8, 16), config(16, 16, 16), config(16, 8, 8), config(16, 16, 32, "i8", "i32")];
+  const device = { subgroup: 32, workgroupBytes: 16_384 };
+  const largest = { rows: 16, columns: 16, step: 16, subgroup: 32, depth: 16 };
+  assert.equal(chooseMatrices(some, device), largest);
+  assert.equal(chooseMatrices(some, { ...device, workgroupBytes: 49_152 }), { ...largest, depth: 32 });
+  assert.equal(chooseMatrices([config(8, 8, 8)], device), { ...largest, rows: 8, columns: 8, step: 8 });
+  const others = [config(16, 16, 16, "f16", "f16"), config(12, 16, 16), config(32, 32, 16)];
+  assert.is(chooseMatrices(others, device), null);
+  assert.is(chooseMatrices(some, { ...device, subgroup: 0 }), null, "subgroups of more than one size");
+});
+
 async function validate(spec: KernelSpec): Promise<void> {
   const name = `${spec.shader}.${spec.entry} ${JSON.stringify({ ...spec.uses, ...spec.constants })}`;
   const { layout } = await checked(name, () => kernels.get(spec));
@@ -224,7 +282,7 @@ async function checked<T>(name: string, body: () => T): Promise<T> {
 
 shaders("every library is used", () => {
   const used = [...shaderNames(), ...shaderNames("lib")].map(shaderText).join("\n");
-  const swapped = swaps.map(([, to]) => to);
+  const swapped = [...swaps.map(([, to]) => to), "lib/matrix_emulated"];
   const unused = shaderNames("lib").filter(
     (name) => !used.includes(`// use: ${name}\n`) && !swapped.includes(name),
   );

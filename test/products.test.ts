@@ -308,6 +308,39 @@ test("many tiles are large ones on a GPU, any sizes and transpositions", async (
   }
 });
 
+// What lies around the matrices of subgroups: staging, edges, both orders of b, epilogues, batches. Three kernels: the
+// software drivers take seconds to compile each.
+for (const [M, N, K, transposeB] of [
+  [64, 96, 32, true],
+  [70, 34, 45, false],
+] as const)
+  test(`products of matrices, ${M} x ${K} times ${K} x ${N}, emulated`, async () => {
+    const { hardware } = await bothKernels();
+    const matrices = { rows: 16, columns: 8, step: 16, subgroup: 32, depth: 16, isEmulated: true } as const;
+    const device = new Gpu(hardware.device, { kernels: "hardware", matrices });
+    // Both operands are halves, so that the product of each two numbers is exact.
+    const halves = ({ data, shape }: { data: ArrayLike<number>; shape: Shape }): Tensor =>
+      tidy(() => tensor(device, Float32Array.from(data), shape).to("f16"));
+    const exact = async (half: Tensor) =>
+      tidy(() => half.to("f32"))
+        .data()
+        .then((data) => ({ shape: half.shape, data: Float64Array.from(data) }));
+    const a = tidy(() => halves(normal([2, M, K], 1)).to("f32"));
+    const b = halves(normal(transposeB ? [N, K] : [K, N], 2));
+    const bias = tensor(
+      device,
+      Float32Array.from({ length: N }, (_, i) => i / N),
+    );
+    const product = R.matmul(await exact(a), await exact(b), { tb: transposeB }).data;
+    const epilogue = transposeB ? {} : ({ bias, activation: "relu" } as const);
+    const c = noGrad(() => ad.matmul(a, b, { transposeB, ...epilogue }));
+    const expected = transposeB
+      ? product
+      : Float64Array.from(product, (v, i) => Math.max(0, v + (i % N) / N));
+    assertWithin(await c.data(), expected, () => 2e-5, "product");
+    for (const each of [a, b, bias, c]) each.dispose();
+  });
+
 // Software adapters give large products a kernel of more rows.
 for (const [N, K, type, transposeB] of [
   [1028, 900, "f32", false],

@@ -4,6 +4,7 @@ import {
   GpuError,
   type Grid,
   type KernelSpec,
+  type MatrixSizes,
   type ParamValue,
   ShapeError,
   type Work,
@@ -18,6 +19,8 @@ export interface GpuOptions {
   readonly kernels?: "hardware" | "software";
   /** Largest binding in bytes, at most the device's, which is the default. Longer arrays are cut into chunks. */
   readonly maxBindingBytes?: number;
+  /** Matrices of subgroups for operands in f16; null: none. Default: the device's. */
+  readonly matrices?: MatrixSizes | null;
 }
 
 /** Places that are kept ready for the gradients of an op's inputs: those of parameters, in an optimiser's arena. */
@@ -45,15 +48,19 @@ export class Gpu {
   readonly isSoftware: boolean;
   /** Largest binding, in bytes: a multiple of the device's alignment. */
   readonly maxBindingBytes: number;
+  /** Matrices of subgroups that products with operands in f16 are made of; null: none. */
+  readonly matrices: MatrixSizes | null;
   #scope: GpuArray[] | null = null;
   #places: GradientPlaces | null = null;
   #dummy: GpuArray | null = null;
   /** Of ever greater length. The shorter ones stay: captured steps may use them. */
   readonly #ones: GpuArray[] = [];
 
-  constructor(device: Device, { kernels = device.traits.kernels, maxBindingBytes }: GpuOptions = {}) {
+  constructor(device: Device, options: GpuOptions = {}) {
+    const { kernels = device.traits.kernels, matrices = device.traits.matrices, maxBindingBytes } = options;
     this.device = device;
     this.isSoftware = kernels === "software";
+    this.matrices = this.isSoftware ? null : matrices;
     const { alignment, maxBindingBytes: most } = device.traits;
     const wanted = Math.max(Math.min(maxBindingBytes ?? most, most), alignment);
     this.maxBindingBytes = Math.floor(wanted / alignment) * alignment;

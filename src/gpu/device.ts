@@ -13,6 +13,7 @@ import { GpuError } from "./errors.ts";
 import { KernelCache, type KernelSpec } from "./kernel.ts";
 import { LeakReporter } from "./leaks.ts";
 import { MemoryLedger, showLargest } from "./ledger.ts";
+import { chooseMatrices, type MatrixConfig, type MatrixSizes } from "./matrix-sizes.ts";
 import { Pool, type PoolBuffer, type PoolStatistics } from "./pool.ts";
 import { Recorder, type RecorderStatistics } from "./recorder.ts";
 import { Watch } from "./watch.ts";
@@ -25,6 +26,8 @@ export interface DeviceTraits {
   readonly kernels: "hardware" | "software";
   /** Lanes of a subgroup where that is one fixed number, else 0. */
   readonly subgroupSize: number;
+  /** Matrices that a subgroup multiplies, for operands in f16; null: none. */
+  readonly matrices: MatrixSizes | null;
   readonly features: ReadonlySet<string>;
   /** Largest single binding, in bytes. Longer storage is cut into chunks. */
   readonly maxBindingBytes: number;
@@ -32,7 +35,8 @@ export interface DeviceTraits {
   readonly alignment: number;
 }
 
-const WANTED_FEATURES = ["subgroups", "shader-f16", "timestamp-query"] as const;
+const MATRICES = "chromium-experimental-subgroup-matrix";
+const WANTED_FEATURES = ["subgroups", "shader-f16", "timestamp-query", MATRICES] as GPUFeatureName[]; // the last is experimental
 const WANTED_LIMITS = [
   "maxBufferSize",
   "maxStorageBufferBindingSize",
@@ -179,10 +183,24 @@ function traitsOf(found: FoundAdapter, device: GPUDevice): DeviceTraits {
     kind: found.kind,
     kernels: kernelsFromEnv() ?? found.kind,
     subgroupSize: fixed ? subgroupMinSize : 0,
+    matrices: matricesOf(found, device, fixed ? subgroupMinSize : 0),
     features: new Set(device.features),
     maxBindingBytes: Math.max(maxBindingBytes, alignment),
     alignment,
   };
+}
+
+function matricesOf(found: FoundAdapter, device: GPUDevice, subgroup: number): MatrixSizes | null {
+  const wanted = env("ADAMIX_MATRICES") ?? "auto";
+  if (wanted !== "auto" && wanted !== "off")
+    throw new Error(`env: ADAMIX_MATRICES is "${wanted}", expected auto or off`);
+  const { features, limits } = device;
+  const has = features.has(MATRICES) && features.has("shader-f16");
+  if (!has || wanted === "off") return null;
+  // Experimental, and so not among the declared properties.
+  const { subgroupMatrixConfigs = [] } = found.adapter.info as { subgroupMatrixConfigs?: MatrixConfig[] };
+  const workgroupBytes = limits.maxComputeWorkgroupStorageSize;
+  return chooseMatrices([...subgroupMatrixConfigs], { subgroup, workgroupBytes });
 }
 
 /** ADAMIX_KERNELS: the variants meant for GPUs on a software adapter, or the other way round, for tests. */

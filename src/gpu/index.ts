@@ -4,6 +4,7 @@ export { type Binding, type Grid, grid1d, type ParamValue, type Work } from "./d
 export { GpuError, ShapeError } from "./errors.ts";
 export { type KernelSpec, kernelCode } from "./kernel.ts";
 export { type Holding, type LargeTensor, OTHER, SAVED, type ScopeMemory } from "./ledger.ts";
+export { chooseMatrices, type MatrixConfig, type MatrixSizes } from "./matrix-sizes.ts";
 export { type MemoryReport, memory, memoryScope, resetPeakMemory, trim } from "./memory.ts";
 export { CaptureRegion, Pool, type PoolBuffer, type PoolStatistics, sizeClass } from "./pool.ts";
 export { type KernelProfile, type ProfileOptions, type ProfileReport, Profiler, profile } from "./profile.ts";

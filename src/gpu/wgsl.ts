@@ -41,8 +41,19 @@ export function resolveUses(
   };
   visit(name);
   const code = parts.join("\n");
-  return /\bsubgroup[A-Z]|\bsubgroup_/.test(stripComments(code)) ? `enable subgroups;\n${code}` : code;
+  const words = stripComments(code);
+  const needed = EXTENSIONS.filter(([, pattern]) => pattern.test(words)).map(([name]) => `${name};\n`);
+  return `${needed.join("")}${code}`;
 }
+
+/** What stands in front of WGSL that needs it, and how a text shows that it does. */
+const EXTENSIONS: readonly (readonly [directive: string, pattern: RegExp])[] = [
+  // The compiler cannot see that threads of a subgroup agree on an offset that depends on the number of the subgroup.
+  ["diagnostic(off, chromium.subgroup_matrix_uniformity)", /\bsubgroupMatrix/],
+  ["enable f16", /\b(f16|vec[234]h)\b/],
+  ["enable subgroups", /\bsubgroup(?!Matrix|_matrix)([A-Z]|_)/],
+  ["enable chromium_experimental_subgroup_matrix", /\bsubgroup(Matrix|_matrix)/],
+];
 
 /**
  * Replaces the right-hand side of named top-level declarations: `alias T = f32;`, `const TILE: u32 = 4u;`,

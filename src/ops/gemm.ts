@@ -1,5 +1,5 @@
 import { type DType, type Gpu, type GpuArray, isHalf } from "../array/index.ts";
-import { grid1d, type KernelSpec } from "../gpu/index.ts";
+import { grid1d, type KernelSpec, type MatrixSizes } from "../gpu/index.ts";
 import { activate, activationCode } from "./activation.ts";
 import { castArray } from "./cast.ts";
 import { contract } from "./contraction.ts";
@@ -34,13 +34,29 @@ interface Variant {
   readonly isTall?: boolean;
   /** Rows and columns of a tile; 0: of no matter. */
   readonly tile?: number;
+  readonly matrices?: MatrixTiles;
+}
+
+/** Tiles of matrices that subgroups multiply; `alongK`: columns of b lie along K. */
+interface MatrixTiles extends MatrixSizes {
+  readonly tile: 64 | 128;
+  readonly alongK: boolean;
 }
 
 const kernels = new Map<string, KernelSpec>();
 
 function kernelOf(variant: Variant, store: Store): KernelSpec {
-  const { shader, entry, lanes = 0, fours = NO_FOURS, typeOfB = "f32", isTall = false, tile = 0 } = variant;
-  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores} ${typeOfB} ${isTall} ${tile}`;
+  const {
+    shader,
+    entry,
+    lanes = 0,
+    fours = NO_FOURS,
+    typeOfB = "f32",
+    isTall = false,
+    tile = 0,
+    matrices,
+  } = variant;
+  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores} ${typeOfB} ${isTall} ${tile} ${matrices ? Object.values(matrices) : ""}`;
   let kernel = kernels.get(key);
   if (!kernel) {
     const uses: Record<string, string> = {};
@@ -54,6 +70,11 @@ function kernelOf(variant: Variant, store: Store): KernelSpec {
     if (lanes > 0 && shader === "matmul_vector") {
       uses["lib/row_workgroup"] = "lib/row_subgroup";
       uses["lib/lanes_workgroup"] = "lib/lanes_subgroup";
+    }
+    if (matrices) {
+      const parts = matrixParts(matrices);
+      Object.assign(uses, parts.uses);
+      Object.assign(constants, parts.constants);
     }
     const halves = storedAs("b", typeOfB, fours.loads ? 4 : 1);
     if (halves) {
@@ -90,6 +111,26 @@ function foursOf(p: Product, s: Strides): Fours {
   };
 }
 
+/** Below that a tile of matrices is mostly empty. */
+function isWorthMatrices({ M, N, K }: Product): boolean {
+  return M >= 32 && N >= 32 && K >= 32;
+}
+
+/** What specialises shaders/matmul_matrix.wgsl. */
+export function matrixParts(tiles: MatrixTiles): Required<Pick<KernelSpec, "uses" | "constants">> {
+  const { rows, columns, step, subgroup, depth, tile, alongK } = tiles;
+  const sizes = { ROWS: rows, COLUMNS: columns, STEP: step, SUBGROUP: subgroup, DEPTH: depth, TILE: tile };
+  const constants: Record<string, string> = { IS_ALONG_K: String(alongK) };
+  for (const [name, size] of Object.entries(sizes)) constants[name] = `${size}u`;
+  if (tiles.isEmulated) return { uses: { "lib/matrix": "lib/matrix_emulated" }, constants };
+  constants.Left = `subgroup_matrix_left<f16, ${step}, ${rows}>`;
+  constants.Right = `subgroup_matrix_right<f16, ${columns}, ${step}>`;
+  constants.Sum = `subgroup_matrix_result<f32, ${columns}, ${rows}>`;
+  const order = alongK ? "col_major" : "row_major";
+  constants.load_right = `subgroupMatrixLoad<Right, ${order}>(&tile_b, at, ROW_B)`;
+  return { uses: {}, constants };
+}
+
 /** Large tiles load less for each result; small ones are more in number, so that all of a GPU's processors have one. */
 function tileOf({ M, N, batch = 1 }: Product): 64 | 128 {
   const large = Math.ceil(M / 128) * Math.ceil(N / 128) * batch;
@@ -122,6 +163,13 @@ function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
   const isSum = (p.sums ?? 1) > 1 || p.routing === "collect";
   if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
     return { variant: { shader: "matmul_vector", entry: "nt", lanes, fours, typeOfB }, rows: 1, columns: 4 };
+  }
+  const { matrices } = gpu;
+  if (matrices && typeOfB === "f16" && !p.transposeA && !isSum && isWorthMatrices(p)) {
+    const tile = tileOf(p);
+    const made = { ...matrices, tile, alongK: p.transposeB === true };
+    const variant = { shader: "matmul_matrix", entry: "matrix", fours, typeOfB, matrices: made };
+    return { variant, rows: tile, columns: tile };
   }
   if (!gpu.isSoftware) {
     const tile = tileOf(p);

@@ -15,10 +15,12 @@ export interface FoundAdapter {
   readonly how: string;
 }
 
-export interface AdapterOptions {
-  /** Dawn's feature toggles, such as "allow_unsafe_apis". */
-  readonly dawnFeatures?: readonly string[];
-}
+const FLAGS = [
+  // Dawn rounds timestamps to 65 µs, for browsers' sake: longer than most kernels take.
+  "disable-dawn-features=timestamp_quantization",
+  // Shows the matrices of subgroups to those who ask for the feature; nothing else changes.
+  "enable-dawn-features=allow_unsafe_apis",
+];
 
 type Accept = (found: FoundAdapter) => boolean;
 
@@ -29,10 +31,10 @@ const used = new Map<string, FoundAdapter>();
  * SwiftShader), `gpu` (hardware only), `software`, `lavapipe`, `swiftshader`, or a part of an adapter's name.
  * Default: ADAMIX_DEVICE, else `auto`.
  */
-export async function findAdapter(choice?: string, options: AdapterOptions = {}): Promise<FoundAdapter> {
+export async function findAdapter(choice?: string): Promise<FoundAdapter> {
   const wanted = (choice ?? env("ADAMIX_DEVICE") ?? "auto").toLowerCase();
   await quietMesa();
-  const found = await search(wanted, flagsOf(options));
+  const found = await search(wanted, FLAGS);
   used.set(found.name, found);
   return found;
 }
@@ -137,11 +139,4 @@ function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): 
 /** All that a name may be matched against. */
 function words({ name, adapter: { info } }: FoundAdapter): string {
   return [name, info.vendor, info.architecture, info.device, info.description].join(" ").toLowerCase();
-}
-
-function flagsOf({ dawnFeatures = [] }: AdapterOptions): string[] {
-  // Dawn rounds timestamps to 65 µs, for browsers' sake: longer than most kernels take.
-  const flags = ["disable-dawn-features=timestamp_quantization"];
-  if (dawnFeatures.length > 0) flags.push(`enable-dawn-features=${dawnFeatures.join(",")}`);
-  return flags;
 }

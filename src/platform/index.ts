@@ -1,4 +1,4 @@
-export { type AdapterOptions, adaptersUsed, type FoundAdapter, findAdapter } from "./adapters.ts";
+export { adaptersUsed, type FoundAdapter, findAdapter } from "./adapters.ts";
 export { writeFileAtomic, writeFolderAtomic } from "./atomic.ts";
 export { hashFile, linkOrCopy, openPartial, type PartialFile, renameFile } from "./downloads.ts";
 export { type DebugLevel, debugLevel, env, markFailed, numberFromEnv } from "./env.ts";

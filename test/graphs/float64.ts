@@ -18,7 +18,7 @@ export interface Result {
   readonly gradients: ReadonlyMap<number, R.RefTensor>;
 }
 
-/** Allowed errors of each step: of its value, and of the gradient of each input. */
+/** Allowed errors of each step: of its value, and of the gradient of each input where the largest dy is 1. */
 interface Bounds {
   readonly forward: Map<number, Float64Array>;
   readonly backward: Map<number, (Float64Array | null)[]>;
@@ -81,9 +81,13 @@ function run(gpu: Gpu, subjects: Subjects, graph: Graph, wanted: Bounds | null, 
       constants.add(step.id);
     const pull: R.Pull = (dy) => {
       const gradients = gradientsByFormula(subject, dy, inputs, value, attrs);
-      if (wanted) wanted.backward.set(step.id, backwardBounds(subject, dy, inputs, value, attrs, gradients));
-      const errors = noise?.bounds.backward.get(step.id);
-      return noise ? gradients.map((g, i) => g && withError(g, errors?.[i], noise.error)) : gradients;
+      if (wanted) wanted.backward.set(step.id, backwardBounds(subject, dy, inputs, value, attrs));
+      if (!noise) return gradients;
+      // Its own dy, which errors may have made of an exact 0.
+      const scale = largest(dy);
+      const scaled = (): number => scale * noise.error();
+      const errors = noise.bounds.backward.get(step.id);
+      return gradients.map((g, i) => g && withError(g, errors?.[i], scaled));
     };
     variables.set(step.id, tape.record(value, parents, constants.has(step.id) ? null : pull));
   }
@@ -118,30 +122,27 @@ function forwardBounds(
   return expected.data.map((_, i) => bound(i));
 }
 
-/** A row's bounds hold for a gradient of about 1: they are scaled with its largest element. */
+/** Of a dy like this one whose largest element is 1, for which a row's bounds hold; ones where it is 0. */
 function backwardBounds(
   subject: Subject,
   dy: R.RefTensor,
   inputs: readonly Value[],
   y: R.RefTensor,
   attrs: Attributes,
-  gradients: readonly (R.RefTensor | null)[],
 ): (Float64Array | null)[] {
   const scale = largest(dy);
-  if (scale === 0) return gradients.map((g) => g && new Float64Array(g.data.length));
-  const one = R.map(dy, (v) => v / scale);
+  const one = R.map(dy, (v) => (scale === 0 ? 1 : v / scale));
   let magnitudes: readonly (R.RefTensor | null)[] | undefined;
   const magnitude = (i: number): R.RefTensor => {
     magnitudes ??= gradientMagnitudes(subject, one, inputs, attrs, gradientsByFormula);
     return magnitudes[i] ?? one;
   };
   const noise = R.derivatives[subject.name]?.(one, inputs, y, attrs) ? 0 : DIFFERENCES;
-  return gradients.map((gradient, i) => {
-    if (!gradient) return null;
-    const expected = R.map(gradient, (v) => v / scale);
+  return gradientsByFormula(subject, one, inputs, y, attrs).map((expected, i) => {
+    if (!expected) return null;
     const bound = subject.backward({ inputs, attrs, expected, dy: one, magnitude: () => magnitude(i) });
     const floor = noise * (1 + largest(expected));
-    return expected.data.map((_, n) => scale * (bound(n) + floor));
+    return expected.data.map((_, n) => bound(n) + floor);
   });
 }
 
