@@ -113,6 +113,9 @@ export const logSoftmax = (x: Tensor): Tensor => apply(ops.logSoftmax, [x], {});
 /** (x - mean) / √(variance + eps) · weight + bias over the last dimension: x [..., C], weight [C], bias [C]. */
 export const layerNorm = (x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-5): Tensor =>
   apply(ops.layerNorm, [x, weight, bias], { eps });
+/** layerNorm(x + residual) in one kernel: x and residual [..., C], weight [C], bias [C]. */
+export const addLayerNorm = (x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps = 1e-5): Tensor =>
+  apply(ops.addLayerNorm, [x, residual, weight, bias], { eps });
 /** Rows of a table: table [V, C], ids i32 [...] -> [..., C]. An id out of range gives NaN. */
 export const embedding = (table: Tensor, ids: Tensor, attrs: ops.EmbeddingAttrs = {}): Tensor =>
   apply(ops.embedding, [table, ids], attrs);

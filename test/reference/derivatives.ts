@@ -91,6 +91,13 @@ const layerNormDerivative: Derivative = (dy, inputs, _y, { eps }) => {
   return [dx, sumTo(multiply(dy, n), weight.shape), sumTo(dy, weight.shape)];
 };
 
+/** Both terms of the sum have its gradient. */
+const addLayerNormDerivative: Derivative = (dy, [x, residual, ...rest], y, attrs) => {
+  const sum = zip(floatsAt([x ?? null], 0), floatsAt([residual ?? null], 0), (a, b) => a + b);
+  const [dx = null, ...others] = layerNormDerivative(dy, [sum, ...rest], y, attrs) ?? [];
+  return [dx, dx, ...others];
+};
+
 /** Rows of dy added to the rows of the table that they came from. */
 const embeddingDerivative: Derivative = (dy, [table, ids], _y, { paddingIndex }) => {
   if (!table || !ids) throw new Error("derivative: no table or no ids");
@@ -176,6 +183,7 @@ export const derivatives: Readonly<Record<string, Derivative>> = {
   softmax: softmaxDerivative,
   logSoftmax: logSoftmaxDerivative,
   layerNorm: layerNormDerivative,
+  addLayerNorm: addLayerNormDerivative,
   embedding: embeddingDerivative,
   crossEntropy: crossEntropyDerivative,
   symmetricKl: symmetricKlDerivative,
