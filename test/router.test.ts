@@ -29,6 +29,7 @@ const request = (part: Partial<RouteRequest>): RouteRequest => ({
   step: 0,
   pass: 0,
   group: 0,
+  token: 0,
   ...part,
 });
 
