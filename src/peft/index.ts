@@ -6,7 +6,16 @@ export {
   type MergeOptions,
 } from "./adaptation-set.ts";
 export { type AdapterConfig, adapter } from "./adapter.ts";
-export { type ConsistencyOptions, type TwoPassLoss, taskLoss, twoPassLoss } from "./consistency.ts";
+export {
+  type ConsistencyOptions,
+  consistentLoss,
+  distanceOfPasses,
+  type TwoPassLoss,
+  taskLoss,
+  twoPassLoss,
+  type WeightSchedule,
+  warmUpWeight,
+} from "./consistency.ts";
 export {
   type Choice,
   type Chosen,

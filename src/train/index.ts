@@ -8,13 +8,7 @@ export {
   type PretrainedEncoder,
   pretrainEncoder,
 } from "./encoder-recipe.ts";
-export {
-  type FineTuneOptions,
-  type FineTuneResult,
-  fineTune,
-  type StepReport,
-  trainable,
-} from "./fine-tune.ts";
+export { type FineTuneOptions, fineTune, trainable } from "./fine-tune.ts";
 export { folderTokenizer } from "./folder-tokenizer.ts";
 export {
   describeFresh,
@@ -53,3 +47,9 @@ export {
   readAdapterConfig,
   saveAdapter,
 } from "./saved-adapter.ts";
+export type {
+  FineTuneResult,
+  StepReport,
+  TrainingConsistency,
+  TrainingOptions,
+} from "./training-loop.ts";
