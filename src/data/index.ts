@@ -17,6 +17,14 @@ export {
 } from "./batches.ts";
 export { BPE_SPECIALS, type Bpe, type BpeOptions, mergesTxt, trainBpe, vocabJson } from "./bpe.ts";
 export { characterTokenizer } from "./character-tokenizer.ts";
+export {
+  type CollateCompletionsOptions,
+  type Completion,
+  type CompletionBatch,
+  type CompletionOptions,
+  collateCompletions,
+  joinCompletion,
+} from "./completions.ts";
 export { type Eigenpairs, topEigenpairs } from "./eigen.ts";
 export {
   GLUE_TASKS,

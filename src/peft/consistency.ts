@@ -1,5 +1,5 @@
 import { showShape } from "../array/index.ts";
-import { add, crossEntropy, mean, mul, symmetricKl, type Tensor, tidy } from "../autograd/index.ts";
+import { add, crossEntropy, div, mean, mul, sum, symmetricKl, type Tensor, tidy } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 
 /** λ at a step, counted from 0. */
@@ -78,6 +78,22 @@ export function distanceOfPasses(
 ): Tensor {
   if (isRegression && regression === "mse") return meanSquaredError(first, second);
   return symmetricKl(first, second, { gradient });
+}
+
+/**
+ * How far two passes of a language model are apart: ½ [KL(sg(p2) ‖ p1) + KL(sg(p1) ‖ p2)] of logits [n, V], mean over
+ * the rows with weight 1 (the tokens of completions): weights f32 [n], 0 or 1, one of them 1.
+ */
+export function distanceOfTokens(
+  first: Tensor,
+  second: Tensor,
+  weights: Tensor,
+  { gradient = "detached" }: Pick<ConsistencyOptions, "gradient"> = {},
+): Tensor {
+  return tidy(() => {
+    const rows = symmetricKl(first, second, { gradient, reduction: "none" });
+    return div(sum(mul(rows, weights)), sum(weights));
+  });
 }
 
 /**

@@ -10,6 +10,7 @@ export {
   type ConsistencyOptions,
   consistentLoss,
   distanceOfPasses,
+  distanceOfTokens,
   type TwoPassLoss,
   taskLoss,
   twoPassLoss,

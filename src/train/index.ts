@@ -9,7 +9,9 @@ export {
   pretrainEncoder,
 } from "./encoder-recipe.ts";
 export { type FineTuneOptions, fineTune, trainable } from "./fine-tune.ts";
+export { type FineTuneCausalOptions, fineTuneCausal } from "./fine-tune-causal.ts";
 export { folderTokenizer } from "./folder-tokenizer.ts";
+export { InputSlots } from "./input-slots.ts";
 export {
   describeFresh,
   EMBEDDED,
