@@ -11,6 +11,14 @@ export {
 export { type FineTuneOptions, fineTune, trainable } from "./fine-tune.ts";
 export { type FineTuneCausalOptions, fineTuneCausal } from "./fine-tune-causal.ts";
 export { folderTokenizer } from "./folder-tokenizer.ts";
+export {
+  allRoutes,
+  INFERENCE_MODES,
+  type Inference,
+  type InferenceMode,
+  type InferOptions,
+  infer,
+} from "./inference.ts";
 export { InputSlots } from "./input-slots.ts";
 export {
   describeFresh,
@@ -21,6 +29,7 @@ export {
   type ModelFolder,
   openModelFolder,
 } from "./load-model.ts";
+export { greedySoup, type LearnMergeOptions, learnMerge, type Soup } from "./merge-recipes.ts";
 export { MergedView } from "./merged.ts";
 export {
   type ClassificationScores,
@@ -55,3 +64,4 @@ export type {
   TrainingConsistency,
   TrainingOptions,
 } from "./training-loop.ts";
+export { expectedCalibrationError, type Predictive, predictive } from "./uncertainty.ts";
