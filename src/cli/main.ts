@@ -70,11 +70,14 @@ function addEvaluate(root: Command): void {
       new Option("--split <name>", "split to score (default: dev)").choices(["train", "dev", "test"]),
     )
     .addOption(
-      new Option("--mode <mode>", "merged experts, random routes, first experts, or an ensemble of routes")
-        .choices(["merged", "random", "fixed", "ensemble"])
+      new Option(
+        "--mode <mode>",
+        "merged experts, routes drawn for each example or token, first experts, an ensemble of routes, or the mean of each layer's modules",
+      )
+        .choices(["merged", "random", "random-token", "fixed", "ensemble", "module-mean"])
         .default("merged"),
     )
-    .option("--routes <n>", "sampled routes of random and ensemble", count, 4)
+    .option("--routes <n>", "runs of random modes, routes of an ensemble (or all)", countOrAll, 4)
     .option("--limit <n>", "score the first n examples", count)
     .option("--model <folder>", "the encoder, where it has moved")
     .addOption(dtypeOption())
@@ -266,6 +269,11 @@ function deviceOption(): Option {
 function count(text: string): number {
   if (!/^0*[1-9]\d*$/.test(text)) throw new InvalidArgumentError("Expected a whole number of 1 or more.");
   return Number(text);
+}
+
+/** A whole number of 1 or more, or "all". */
+function countOrAll(text: string): number | "all" {
+  return text === "all" ? text : count(text);
 }
 
 /** A whole number of 0 or more. */

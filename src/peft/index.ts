@@ -17,6 +17,7 @@ export {
   type WeightSchedule,
   warmUpWeight,
 } from "./consistency.ts";
+export { type BankDiagnosis, diagnose } from "./diagnostics.ts";
 export {
   type Choice,
   type Chosen,
