@@ -18,6 +18,8 @@ function program(): Command {
     .addHelpText("after", AFTER_HELP);
   addTrain(root);
   addEvaluate(root);
+  addInspect(root);
+  addMerge(root);
   addPredict(root);
   addGenerate(root);
   addPretrain(root);
@@ -85,6 +87,49 @@ function addEvaluate(root: Command): void {
     .action(async (path: string, options) => {
       const { evaluate } = await import("./evaluate.ts");
       await evaluate({ path, ...options });
+    });
+}
+
+function addInspect(root: Command): void {
+  root
+    .command("inspect")
+    .summary("say what a run's experts are like")
+    .description(
+      "Prints how often each expert was drawn, how alike the experts of each bank are, and how far a merge moves from them.",
+    )
+    .argument("<run>", "folder of a run")
+    .option("--routes", "score every single route on the dev split, where there are few", false)
+    .option("--limit <n>", "of routes: score the first n examples", count)
+    .option("--model <folder>", "of routes: the encoder, where it has moved")
+    .addOption(deviceOption())
+    .action(async (path: string, options) => {
+      const { inspect } = await import("./inspect.ts");
+      await inspect({ path, ...options });
+    });
+}
+
+function addMerge(root: Command): void {
+  root
+    .command("merge")
+    .summary("merge a run's experts anew")
+    .description(
+      "Merges experts by the uniform mean of the paper, by weights learned on the training split, or as a greedy soup chosen on dev.",
+    )
+    .argument("<run>", "folder of a run, or of a mixture")
+    .addOption(
+      new Option("--by <recipe>", "how experts are weighed")
+        .choices(["uniform", "learned", "greedy"])
+        .default("uniform"),
+    )
+    .option("--out <folder>", "folder of the merged adapter (default: merged/ of the run)")
+    .option("--force", "replace what is there under --out", false)
+    .option("--steps <n>", "of learned weights: optimiser steps (default: 100)", count)
+    .option("--lr <rate>", "of learned weights: peak learning rate (default: 0.05)", anyNumber)
+    .option("--model <folder>", "the encoder, where it has moved")
+    .addOption(deviceOption())
+    .action(async (path: string, options) => {
+      const { merge } = await import("./merge.ts");
+      await merge({ path, ...options });
     });
 }
 

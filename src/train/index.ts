@@ -49,6 +49,7 @@ export {
   type PretrainedFolder,
   readTensors,
 } from "./pretrained.ts";
+export { type RouteScore, routeScores } from "./route-scores.ts";
 export { RunFolder } from "./run-folder.ts";
 export { type SavableModel, type SaveModelOptions, saveModel } from "./save-model.ts";
 export {
