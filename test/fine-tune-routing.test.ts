@@ -21,7 +21,7 @@ import {
 } from "../src/peft/index.ts";
 import { type FineTuneOptions, fineTune, type StepReport } from "../src/train/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
-import { gpu as testGpu } from "./device.ts";
+import { liveBytes, gpu as testGpu } from "./device.ts";
 import { bytesOf, scramble, tinyConfig, tinyInput, tinyLabels } from "./peft.table.ts";
 
 const gpu = await testGpu();
@@ -193,6 +193,17 @@ const byNumber = (a: number, b: number): number => a - b;
 function idsOf(length: number, i: number): Int32Array {
   return Int32Array.from({ length }, (_, t) => 3 + ((5 * i + t) % 13));
 }
+
+training("a run leaves nothing behind on the device", async () => {
+  const options: Partial<FineTuneOptions>[] = [
+    { routing: "token" },
+    { routing: "example", passesInOneBatch: false, consistency: { weight: warmUpWeight(1, 3) } },
+  ];
+  for (const own of options) await tuned(lora(), own);
+  const before = liveBytes(gpu);
+  for (const own of options) await tuned(lora(), own);
+  assert.is(liveBytes(gpu), before);
+});
 
 training("captured or not, the same bytes; another granularity is another run", async () => {
   const losses: Float32Array[] = [];
