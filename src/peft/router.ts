@@ -28,16 +28,36 @@ export type Router = (request: RouteRequest) => number;
  * Paper: section 3.1.
  */
 export function uniformRouter(stream: Stream): Router {
-  const streams = new Map<string, Stream>();
+  const all = { down: new Map<number, FourDraws>(), up: new Map<number, FourDraws>() };
   return ({ layer, side, experts, step, pass, group, token }) => {
-    const key = `${layer}.${side}`;
-    let own = streams.get(key);
+    let own = all[side].get(layer);
     if (!own) {
-      own = stream.fold("route").fold(layer).fold(side);
-      streams.set(key, own);
+      own = new FourDraws(stream.fold("route").fold(layer).fold(side));
+      all[side].set(layer, own);
     }
-    return own.integer(experts, group, token, pass, step);
+    return Math.floor((own.word(group, token, pass, step) / 2 ** 32) * experts);
   };
+}
+
+/** Words of a stream by (example, token, pass, step). One counter has those of four tokens: the last four are kept. */
+class FourDraws {
+  readonly #stream: Stream;
+  #at: readonly number[] = [];
+  #words: readonly number[] = [];
+
+  constructor(stream: Stream) {
+    this.#stream = stream;
+  }
+
+  word(group: number, token: number, pass: number, step: number): number {
+    const four = token >>> 2;
+    const [g, f, p, s] = this.#at;
+    if (g !== group || f !== four || p !== pass || s !== step) {
+      this.#at = [group, four, pass, step];
+      this.#words = this.#stream.words(group, four, pass, step);
+    }
+    return this.#words[token & 3] as number; // a counter has four
+  }
 }
 
 /** Always the same expert. */
