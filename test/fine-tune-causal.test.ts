@@ -2,7 +2,14 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { noGrad, Stream } from "../src/autograd/index.ts";
-import { type Completion, collateCompletions, joinCompletion } from "../src/data/index.ts";
+import {
+  type Completion,
+  type CompletionText,
+  collateCompletions,
+  encodeCompletion,
+  joinCompletion,
+  readCompletions,
+} from "../src/data/index.ts";
 import {
   type CausalLM,
   Gpt2LMHeadModel,
@@ -48,6 +55,32 @@ data("too long a text loses its end; a context that leaves nothing is refused", 
     /completion: a context of 3 tokens leaves no place for one in 4 \(cut the context, or raise maxLength\)/,
   );
   assert.throws(() => collateCompletions([], [2], { padId: 0 }), /there is no example 2; there are 0/);
+});
+
+data("texts become the data line: context, end of text, a blank and the completion, end of text", () => {
+  const [first, second] = readCompletions("name : Aromi | area : city||Aromi is central .\n\na||b\n");
+  assert.equal(first, { context: "name : Aromi | area : city", completion: "Aromi is central ." });
+  const seen: string[] = [];
+  const tokenizer = {
+    eosId: 50256,
+    encode: (text: string, _pair?: string | null, options?: { specials?: boolean }) => {
+      assert.is(options?.specials, false);
+      seen.push(text);
+      return Int32Array.from(text, (letter) => letter.charCodeAt(0));
+    },
+  };
+  const { ids, start } = encodeCompletion(tokenizer, second as CompletionText);
+  assert.equal(seen, ["a", " b"]);
+  assert.equal([[...ids], start], [[97, 50256, 32, 98, 50256], 2]);
+  assert.throws(
+    () => readCompletions("a||b\nonly this"),
+    /line 2 has 1 parts, expected context\|\|completion/,
+  );
+  assert.throws(() => readCompletions("a||b||c"), /line 1 has 3 parts/);
+  assert.throws(
+    () => encodeCompletion({ ...tokenizer, eosId: null }, second as CompletionText),
+    /the tokenizer has no token for the end of a text/,
+  );
 });
 
 data.run();
@@ -215,6 +248,25 @@ for (const family of families) {
     });
   }
 }
+
+training("from the third step of each shape on nothing is created", async () => {
+  const [family] = families as [(typeof families)[number]];
+  const settled = (): object => {
+    const { created, bindGroups, kernels } = gpu.device.statistics();
+    return { created, bindGroups, kernels };
+  };
+  let after: object = {};
+  const run = await tuned(family, {
+    steps: 40,
+    batchSize: 2,
+    routing: "example",
+    beforeStep: async (step) => {
+      if (step === 25) after = settled();
+      if (step > 25) assert.equal(settled(), after, `before step ${step}`);
+    },
+  });
+  for (const one of [run.set, run.optimiser, run.model]) one.dispose();
+});
 
 training("λ is 100 unless said, and labels are smoothed where that is asked for", async () => {
   const [family] = families as [(typeof families)[number]];

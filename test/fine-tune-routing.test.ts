@@ -262,6 +262,35 @@ training("λ by step: a captured step reads it from its slot", async () => {
   assertBitEqual(captured.bytes, plain.bytes, "experts");
 });
 
+training(
+  "a regression has a consistency where that is asked for: the squared difference of two passes",
+  async () => {
+    const numbers = train.map(({ ids, label }) => ({ ids, label: label / 2 }));
+    const consistencies: (number | null)[] = [];
+    for (const regression of ["none", "mse"] as const) {
+      const config = { ...tinyConfig(0.1), num_labels: 1 };
+      const model = new RobertaForSequenceClassification(gpu, config);
+      initBertWeights(model, Stream.seed(11), 0.3);
+      model.setRequiresGrad(false);
+      const set = new AdaptationSet(gpu, model, lora(), { stream: Stream.seed(1) });
+      scramble(set);
+      const { optimiser } = await fineTune(gpu, model, set, {
+        train: numbers,
+        steps: 1,
+        batchSize: 4,
+        lr: 0.01,
+        seed: 3,
+        consistency: { regression },
+        onStep: ({ consistency }) => consistencies.push(consistency),
+      });
+      dispose(optimiser, set, model);
+    }
+    const [none, mse] = consistencies;
+    assertClose([none ?? 1], [0], { atol: 1e-7 });
+    assert.ok((mse ?? 0) > 1e-4, `${mse}`);
+  },
+);
+
 training("a granularity that there is not is refused before anything runs", async () => {
   const routing = "layer" as Granularity;
   await tuned(lora(), { routing }).then(

@@ -234,8 +234,14 @@ for (const router of [softRouter(), topKRouter({ k: 2, balance: 0.1 })]) {
         assert.is(set.isMixture, false);
         const reports: StepReport[] = [];
         const options = { train, steps: 24, batchSize: 4, multiple: 1, lr: 0.02, seed: 3, capture };
+        let after: object = {};
         const { optimiser, drawn } = await fineTune(gpu, model, set, {
           ...options,
+          beforeStep: async (step) => {
+            const { created, bindGroups, kernels } = gpu.device.statistics();
+            if (step === 14) after = { created, bindGroups, kernels };
+            if (step > 14) assert.equal({ created, bindGroups, kernels }, after, `before step ${step}`);
+          },
           onStep: (report) => reports.push(report),
         });
         assert.is(drawn, null);

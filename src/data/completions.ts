@@ -1,6 +1,7 @@
 /** Contexts with completions as token ids, and batches of them: what causal language models are fine-tuned on. */
 
 import { paddedLength } from "./batches.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 /** One text: a context with its separator, then the completion with the token that ends it. */
 export interface Completion {
@@ -30,6 +31,46 @@ export function joinCompletion(
     );
   const all = [...Array.from(context), separator, ...Array.from(completion), end];
   return { ids: Int32Array.from(all.slice(0, maxLength)), start };
+}
+
+/** A context and what is to follow it, as texts. */
+export interface CompletionText {
+  readonly context: string;
+  readonly completion: string;
+}
+
+/** Lines `context||completion`, as the E2E data of the authors has them. Empty lines are skipped. */
+export function readCompletions(text: string): CompletionText[] {
+  const result: CompletionText[] = [];
+  for (const [i, line] of text.split(/\r?\n/).entries()) {
+    if (line.trim() === "") continue;
+    const [context, completion, ...more] = line.split("||");
+    if (context === undefined || completion === undefined || more.length > 0)
+      throw new RangeError(
+        `completions: line ${i + 1} has ${more.length + (completion === undefined ? 1 : 2)} parts, expected context||completion`,
+      );
+    result.push({ context: context.trim(), completion: completion.trim() });
+  }
+  return result;
+}
+
+/**
+ * The data line of the paper's NLG experiments: tokens of the context, the end of text, tokens of " " + completion, the
+ * end of text. `tokenizer` is the model's (GPT-2's byte-level BPE); its end of text separates and ends.
+ */
+export function encodeCompletion(
+  tokenizer: Pick<Tokenizer, "encode" | "eosId">,
+  { context, completion }: CompletionText,
+  { maxLength }: Pick<CompletionOptions, "maxLength"> = {},
+): Completion {
+  const { eosId } = tokenizer;
+  if (eosId === null) throw new RangeError("completion: the tokenizer has no token for the end of a text");
+  const plain = (text: string): Int32Array => tokenizer.encode(text, null, { specials: false });
+  return joinCompletion(plain(context), plain(` ${completion}`), {
+    separator: eosId,
+    end: eosId,
+    ...(maxLength !== undefined && { maxLength }),
+  });
 }
 
 /** Rows of texts padded at the end, and the places whose next token is learned. */

@@ -22,8 +22,11 @@ export {
   type Completion,
   type CompletionBatch,
   type CompletionOptions,
+  type CompletionText,
   collateCompletions,
+  encodeCompletion,
   joinCompletion,
+  readCompletions,
 } from "./completions.ts";
 export { type Eigenpairs, topEigenpairs } from "./eigen.ts";
 export {
