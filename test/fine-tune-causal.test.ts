@@ -1,7 +1,7 @@
 // Fine-tuning causal language models on completions: the data line, the loss, the consistency over tokens, training.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { noGrad, Stream } from "../src/autograd/index.ts";
+import { Stream } from "../src/autograd/index.ts";
 import {
   type Completion,
   type CompletionText,
@@ -20,7 +20,13 @@ import {
 } from "../src/models/index.ts";
 import { AdaptationSet, adamixAdapter, consistentLoss, givenRouter } from "../src/peft/index.ts";
 import { completionTask } from "../src/train/fine-tune-causal.ts";
-import { type FineTuneCausalOptions, fineTuneCausal, type StepReport } from "../src/train/index.ts";
+import {
+  type FineTuneCausalOptions,
+  fineTuneCausal,
+  learnMergeCausal,
+  type StepReport,
+  scoreCompletions,
+} from "../src/train/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
 import { fixtureNames, loadFixture } from "./fixtures.ts";
@@ -221,13 +227,29 @@ for (const family of families) {
     const merged = set.mergeExperts(model, Stream.seed(2));
     set.detach();
     merged.attach();
-    const task = completionTask(gpu, model, merged.parameters(), { train, multiple: 4, placesMultiple: 4 });
-    const batch = task.load(Int32Array.from(train.keys()), 1);
-    const loss = await noGrad(() => batch.loss(batch.forward({}))).item();
-    assert.ok(loss < 0.6 * early, `merged experts: ${early} -> ${loss}`);
+    const padding = { multiple: 4, placesMultiple: 4 };
+    const { nll, perplexity, tokens } = await scoreCompletions(gpu, model, train, padding);
+    assert.ok(nll < 0.6 * early, `merged experts: ${early} -> ${nll}`);
+    assert.is(tokens, 36, "two tokens and the end, of twelve texts");
+    assertClose([perplexity], [Math.exp(nll)], { rtol: 1e-12 });
+    const small = await scoreCompletions(gpu, model, train, { ...padding, batchSize: 5 });
+    assertClose([small.nll], [nll], { rtol: 1e-5, name: "in batches of five" });
+    merged.detach();
+    set.attach();
+    const weights = await learnMergeCausal(gpu, model, set, {
+      train,
+      batchSize: 6,
+      steps: 20,
+      lr: 0.2,
+      seed: 1,
+    });
+    set.detach();
+    merged.setToMeanOf(set, weights);
+    merged.attach();
+    const learned = await scoreCompletions(gpu, model, train, padding);
+    assert.ok(learned.nll < nll, `learned weights: ${nll} -> ${learned.nll}`);
     const [made] = await generate(model, [[5, 5, 27]], { maxNew: 4, stopTokens: [28] });
     assert.ok(made?.stopped, `the end is learned: ${made?.ids}`);
-    task.dispose();
     for (const one of [merged, set, optimiser, model]) one.dispose();
   });
 

@@ -1,5 +1,5 @@
 import type { Gpu } from "../array/index.ts";
-import { indexSelect, type Parameter, type Tensor, tidy } from "../autograd/index.ts";
+import { indexSelect, noGrad, type Parameter, type Tensor, tidy } from "../autograd/index.ts";
 import { type Completion, type CompletionBatch, collateCompletions, validateIds } from "../data/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { type CausalInput, type CausalLM, causalLoss, causalPositions } from "../models/index.ts";
@@ -74,6 +74,50 @@ export function completionTask(
     };
   };
   return { name: "fineTuneCausal", examples: train.length, parameters, load, dispose: () => slots.dispose() };
+}
+
+export interface CompletionScores {
+  /** Mean of -log p of a learned token, in nats. */
+  readonly nll: number;
+  /** e^nll. */
+  readonly perplexity: number;
+  /** Tokens of the completions, with those that end them. */
+  readonly tokens: number;
+}
+
+/** How well the model as it is foresees completions: with a mixture attached, along the routes that were drawn last. */
+export async function scoreCompletions(
+  gpu: Gpu,
+  model: CausalLM,
+  texts: readonly Completion[],
+  {
+    batchSize = 8,
+    ...options
+  }: { readonly batchSize?: number } & Pick<FineTuneCausalOptions, "multiple" | "placesMultiple"> = {},
+): Promise<CompletionScores> {
+  if (texts.length === 0) throw new ShapeError("scoreCompletions: no texts");
+  const task = completionTask(gpu, model, [], { train: texts, ...options });
+  let sum = 0;
+  let tokens = 0;
+  try {
+    for (let first = 0; first < texts.length; first += batchSize) {
+      const part = texts.slice(first, first + batchSize);
+      const n = part.reduce((all, { ids, start }) => all + ids.length - start, 0);
+      const batch = task.load(
+        Int32Array.from(part, (_, i) => first + i),
+        1,
+      );
+      const loss = noGrad(() => tidy(() => batch.loss(batch.forward({}))));
+      // The loss divides by n + 1e-4.
+      sum += (await loss.item()) * (n + 1e-4);
+      tokens += n;
+      loss.dispose();
+    }
+  } finally {
+    task.dispose();
+  }
+  const nll = sum / tokens;
+  return { nll, perplexity: Math.exp(nll), tokens };
 }
 
 interface LoadedCompletions {

@@ -9,7 +9,12 @@ export {
   pretrainEncoder,
 } from "./encoder-recipe.ts";
 export { type FineTuneOptions, fineTune, trainable } from "./fine-tune.ts";
-export { type FineTuneCausalOptions, fineTuneCausal } from "./fine-tune-causal.ts";
+export {
+  type CompletionScores,
+  type FineTuneCausalOptions,
+  fineTuneCausal,
+  scoreCompletions,
+} from "./fine-tune-causal.ts";
 export { folderTokenizer } from "./folder-tokenizer.ts";
 export {
   allRoutes,
@@ -29,7 +34,14 @@ export {
   type ModelFolder,
   openModelFolder,
 } from "./load-model.ts";
-export { greedySoup, type LearnMergeOptions, learnMerge, type Soup } from "./merge-recipes.ts";
+export {
+  greedySoup,
+  type LearnMergeCausalOptions,
+  type LearnMergeOptions,
+  learnMerge,
+  learnMergeCausal,
+  type Soup,
+} from "./merge-recipes.ts";
 export { MergedView } from "./merged.ts";
 export {
   type ClassificationScores,

@@ -1,31 +1,61 @@
 import type { Gpu } from "../array/index.ts";
+import type { Parameter } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
-import type { SequenceClassifier } from "../models/index.ts";
+import type { CausalLM, SequenceClassifier } from "../models/index.ts";
+import type { Module } from "../nn/index.ts";
 import { type AdaptationSet, LearnedWeights, type MergeWeights, soupWeights } from "../peft/index.ts";
 import { classifierTask, type FineTuneOptions } from "./fine-tune.ts";
+import { completionTask, type FineTuneCausalOptions } from "./fine-tune-causal.ts";
 import type { MergedView } from "./merged.ts";
-import { trainingLoop } from "./training-loop.ts";
+import { type TrainingOptions, type TrainingTask, trainingLoop } from "./training-loop.ts";
 
 /** Merges beyond the uniform mean: weights that are learned, and a soup of the experts that help. */
 
-export interface LearnMergeOptions
-  extends Pick<FineTuneOptions, "train" | "batchSize" | "seed" | "multiple" | "onStep"> {
+interface SearchOptions extends Pick<TrainingOptions, "batchSize" | "seed" | "onStep"> {
   /** Default 100. */
   readonly steps?: number;
   /** Peak learning rate of the logits of the weights. Default 0.05. */
   readonly lr?: number;
 }
 
+export interface LearnMergeOptions extends SearchOptions, Pick<FineTuneOptions, "train" | "multiple"> {}
+
 /**
  * Weights α = softmax(s) of the experts of each layer and side, by gradient descent on the loss of `train` of the merged
  * model; s starts at 0, the uniform mean. Experts, head and base stay as they are. The result is for
  * `mergeExperts(model, stream, { weights })`, or for a MergedView. Paper: section 3.3 has the uniform mean.
  */
-export async function learnMerge(
+export function learnMerge(
   gpu: Gpu,
   model: SequenceClassifier,
   set: AdaptationSet,
-  { steps = 100, lr = 0.05, ...options }: LearnMergeOptions,
+  options: LearnMergeOptions,
+): Promise<MergeWeights> {
+  const task = (parameters: readonly Parameter[]) => classifierTask(gpu, model, parameters, options);
+  return learnWeights(gpu, model, set, task, options);
+}
+
+export interface LearnMergeCausalOptions
+  extends SearchOptions,
+    Pick<FineTuneCausalOptions, "train" | "multiple" | "placesMultiple"> {}
+
+/** The same of a causal language model, on completions. */
+export function learnMergeCausal(
+  gpu: Gpu,
+  model: CausalLM,
+  set: AdaptationSet,
+  options: LearnMergeCausalOptions,
+): Promise<MergeWeights> {
+  const task = (parameters: readonly Parameter[]) => completionTask(gpu, model, parameters, options);
+  return learnWeights(gpu, model, set, task, options);
+}
+
+async function learnWeights(
+  gpu: Gpu,
+  model: Module,
+  set: AdaptationSet,
+  taskOf: (parameters: readonly Parameter[]) => TrainingTask,
+  { steps = 100, lr = 0.05, ...options }: SearchOptions,
 ): Promise<MergeWeights> {
   expectMixture("learnMerge", set);
   const weights = new LearnedWeights(gpu, set.routes.layers, set.method.experts);
@@ -34,7 +64,7 @@ export async function learnMerge(
   for (const parameter of held) parameter.requiresGrad = false;
   set.routing = weights;
   try {
-    const task = classifierTask(gpu, model, weights.parameters(), options);
+    const task = taskOf(weights.parameters());
     const { optimiser } = await trainingLoop(gpu, task, null, { ...options, steps, lr });
     const learned = await weights.read();
     optimiser.dispose();
