@@ -3,9 +3,12 @@ import {
   adamixAdapter,
   adamixLora,
   adapter,
+  type LearnedRouter,
   type LoraConfig,
   lora,
   type PeftMethod,
+  softRouter,
+  topKRouter,
 } from "../peft/index.ts";
 import type { MethodName, PeftSettings } from "./config.ts";
 
@@ -30,6 +33,20 @@ export function methodOf({
   readonly peft: PeftSettings | undefined;
 }): PeftMethod | null {
   return METHODS[method]((peft ?? {}) as Settings); // resolveConfig has filled in the method's own
+}
+
+/** The router with parameters that a config asks for; null: routes are drawn, or there is nothing to choose. */
+export function routerOf({ peft }: { readonly peft: PeftSettings | undefined }): LearnedRouter | null {
+  switch (peft?.router) {
+    case "soft":
+      return softRouter();
+    case "top-k": {
+      const { topK: k = 2, balance = 0.01 } = peft;
+      return topKRouter({ k, balance });
+    }
+    default:
+      return null;
+  }
 }
 
 function loraConfig({ loraDropout, ...settings }: Settings): LoraConfig {

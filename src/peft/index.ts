@@ -1,17 +1,48 @@
 export { adamixAdapter, adamixLora } from "./adamix.ts";
-export { type Adaptable, AdaptationSet } from "./adaptation-set.ts";
+export {
+  type Adaptable,
+  type AdaptationOptions,
+  AdaptationSet,
+  type MergeOptions,
+} from "./adaptation-set.ts";
 export { type AdapterConfig, adapter } from "./adapter.ts";
-export { type ConsistencyOptions, type TwoPassLoss, taskLoss, twoPassLoss } from "./consistency.ts";
+export {
+  type ConsistencyOptions,
+  consistentLoss,
+  distanceOfPasses,
+  distanceOfTokens,
+  type TwoPassLoss,
+  taskLoss,
+  twoPassLoss,
+  type WeightSchedule,
+  warmUpWeight,
+} from "./consistency.ts";
+export { type BankDiagnosis, diagnose } from "./diagnostics.ts";
+export {
+  type Choice,
+  type Chosen,
+  type LearnedRouter,
+  LearnedRouting,
+  routerFromConfig,
+  softRouter,
+  type TopKConfig,
+  topKRouter,
+} from "./learned-router.ts";
 export { LinearBank } from "./linear-bank.ts";
 export { type LoraConfig, lora } from "./lora.ts";
+export { type LayerWeights, LearnedWeights, type MergeWeights, soupWeights } from "./merge-weights.ts";
 export { expertsOf, matchSites, type PeftMethod, type RouteSource, type Share } from "./method.ts";
 export { METHODS, methodFromConfig } from "./methods.ts";
+export { ModuleMean } from "./module-mean.ts";
+export { type DrawOptions, RouteTable } from "./route-table.ts";
 export {
   fixedRouter,
+  type Granularity,
   givenRouter,
   type RouteRequest,
   type Router,
-  RouteTable,
+  recordedRouter,
   type Side,
   uniformRouter,
 } from "./router.ts";
+export type { Path, Routing } from "./routing.ts";

@@ -201,12 +201,11 @@ const twoPasses = (a: R.RefTensor, seed: number): readonly Value[] =>
 const rounded = (x: R.RefTensor) => R.map(x, Math.fround);
 
 const symmetricKl = row(ops.symmetricKl, {
-  reference: (inputs, { gradient }, fixed) => {
+  reference: (inputs, { gradient, reduction = "mean" }, fixed) => {
     const [p, q] = [floats(inputs, 0), floats(inputs, 1)];
-    const [columns = 1] = p.shape.slice(-1);
-    const flat = (x: R.RefTensor) => R.reshape(x, [-1, columns]);
-    const targets = [flat(floats(fixed, 0)), flat(floats(fixed, 1))] as const;
-    return R.symmetricKL(flat(p), flat(q), gradient === "full" ? {} : { targets });
+    const targets = [floats(fixed, 0), floats(fixed, 1)] as const;
+    const reduced = { reduction: reduction as "mean" | "none" };
+    return R.symmetricKL(p, q, gradient === "full" ? reduced : { ...reduced, targets });
   },
   magnitude: (inputs) => R.sum(floats(inputs, 0)),
   cases: [
@@ -214,6 +213,12 @@ const symmetricKl = row(ops.symmetricKl, {
     { name: "detached, of fours", inputs: twoPasses(normal([4, 12], 2, { std: 2 }), 12) },
     { name: "full", inputs: twoPasses(normal([3, 5, 7], 3), 13), attrs: { gradient: "full" } },
     { name: "full, of fours", inputs: twoPasses(normal([4, 12], 4), 14), attrs: { gradient: "full" } },
+    { name: "each row", inputs: twoPasses(normal([3, 5, 7], 8), 17), attrs: { reduction: "none" } },
+    {
+      name: "each row, full, of fours",
+      inputs: twoPasses(normal([4, 12], 9), 18),
+      attrs: { reduction: "none", gradient: "full" },
+    },
     {
       name: "full, logits of 1e4",
       inputs: [R.map(far, (v) => v / 1e2), R.map(far, (v) => v / 2e2)].map(rounded),
@@ -241,6 +246,14 @@ const symmetricKl = row(ops.symmetricKl, {
         [3, 0],
       ],
       message: /\[3, 0\] has no classes/,
+    },
+    {
+      shapes: [
+        [3, 4],
+        [3, 4],
+      ],
+      attrs: { reduction: "sum" },
+      message: /symmetricKl: reduction "sum", expected mean or none/,
     },
   ],
   variants: true,
