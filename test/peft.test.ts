@@ -274,7 +274,7 @@ const refused: readonly [what: string, make: () => PeftMethod, message: RegExp][
   ...["swish", "toString"].map((name): [string, () => PeftMethod, RegExp] => [
     `activation ${name}`,
     () => adapter({ bottleneck: 1, activation: name } as unknown as AdapterConfig),
-    new RegExp(`adapter: activation "${name}" is not one of gelu, geluTanh, relu, silu`),
+    new RegExp(`adapter: activation "${name}" is not one of relu, gelu, geluTanh, silu, tanh, sigmoid`),
   ]),
   [
     "share both",
@@ -289,7 +289,7 @@ const misplaced: readonly [what: string, method: PeftMethod, message: RegExp][] 
   [
     "a target that matches nothing lists the names there are",
     lora({ rank: 1, targets: ["query", "quary"] }),
-    /lora: target "quary" matches no site; names look like "roberta\.encoder\.layer\.0\.attention\.self\.query", .*"roberta\.encoder\.layer\.0\.output"$/,
+    /lora: target "quary" matches no site; names look like "roberta\.encoder\.layer\.0\.attention\.self\.query" \(query\), .*"roberta\.encoder\.layer\.0\.output" \(feedForward\)$/,
   ],
   ["no targets at all", lora({ rank: 1, targets: [] }), /lora: no targets; names look like "roberta/],
   [

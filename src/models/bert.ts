@@ -19,7 +19,7 @@ import {
   type MaskedLanguageModel,
   type SequenceClassifier,
 } from "./encoder.ts";
-import { HIDDEN_ACTS, type HiddenAct, headDropout } from "./encoder-config.ts";
+import { type HiddenAct, headDropout, hiddenActivation } from "./encoder-config.ts";
 import { defineFamily, modernName, withPrefix } from "./family.ts";
 
 /**
@@ -68,13 +68,13 @@ export class BertModel extends Module {
     { pooler = true, name = "bert" }: { pooler?: boolean; name?: string } = {},
   ) {
     super();
-    this.embeddings = new EncoderEmbeddings(gpu, c, { paddedPositions: false });
+    this.embeddings = new EncoderEmbeddings(gpu, c, { paddedPositions: false, name });
     this.encoder = new EncoderStack(gpu, c, `${name}.encoder`);
     this.pooler = pooler ? new BertPooler(gpu, c) : null;
   }
 
   sites(): Site[] {
-    return this.encoder.sites();
+    return [...this.encoder.sites(), ...this.embeddings.sites()];
   }
 
   /** [B, T] -> [B, T, C]. `onHidden` sees the embeddings and each layer's output. */
@@ -149,7 +149,7 @@ class BertTransform extends Module {
     super();
     this.dense = new Linear(gpu, c.hidden_size, c.hidden_size);
     this.LayerNorm = new LayerNorm(gpu, c.hidden_size, { eps: c.layer_norm_eps });
-    this.#activation = HIDDEN_ACTS[c.hidden_act ?? "gelu"];
+    this.#activation = hiddenActivation(c);
   }
 
   forward(hidden: Tensor): Tensor {

@@ -52,12 +52,12 @@ export class RobertaModel extends Module {
 
   constructor(gpu: Gpu, c: RobertaConfig, name = "roberta") {
     super();
-    this.embeddings = new EncoderEmbeddings(gpu, c, { paddedPositions: true });
+    this.embeddings = new EncoderEmbeddings(gpu, c, { paddedPositions: true, name });
     this.encoder = new EncoderStack(gpu, c, `${name}.encoder`);
   }
 
   sites(): Site[] {
-    return this.encoder.sites();
+    return [...this.encoder.sites(), ...this.embeddings.sites()];
   }
 
   /** [B, T] -> [B, T, C]. `onHidden` sees the embeddings and each layer's output. */

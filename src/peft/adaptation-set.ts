@@ -1,7 +1,7 @@
 import type { Gpu } from "../array/index.ts";
-import type { Parameter, Stream } from "../autograd/index.ts";
+import { Parameter, type Stream } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
-import type { Module, Site } from "../nn/index.ts";
+import { Module, type Site } from "../nn/index.ts";
 import { LinearBank } from "./linear-bank.ts";
 import { matchSites, type PeftMethod, type RouteSource } from "./method.ts";
 import { RouteTable } from "./router.ts";
@@ -38,14 +38,19 @@ export class AdaptationSet {
     this.name = name;
     this.method = method;
     this.#gpu = gpu;
-    const sites = matchSites(method.name, model.sites(), method.targets);
+    const sites = method.targets ? matchSites(method.name, model.sites(), method.targets) : [];
     const own = stream.fold("init");
     const layers = sites.map(({ layer }) => layer);
     this.routes = new RouteTable(gpu, layers, method.experts);
     const parts: Part[] = [];
     this.#parts = parts;
     try {
-      for (const site of sites) parts.push({ site, module: method.build(gpu, site, own.fold(site.name)) });
+      const shared = new Map<number, Map<string, Module>>();
+      for (const site of sites) {
+        const ofLayer = shared.get(site.layer) ?? new Map<string, Module>();
+        shared.set(site.layer, ofLayer);
+        parts.push({ site, module: method.build(gpu, site, own.fold(site.name), ofLayer) });
+      }
       if (attached) this.attach();
     } catch (error) {
       this.dispose();
@@ -108,22 +113,24 @@ export class AdaptationSet {
   setToMeanOf(mixture: AdaptationSet): void {
     this.#parts.forEach(({ module }, i) => {
       const source = mixture.#parts[i]?.module;
-      if (!source) return;
-      const banks = banksOf(source);
-      banksOf(module).forEach((bank, j) => {
-        const from = banks[j];
-        if (from) bank.setToMeanOf(from);
-      });
+      if (source) setToMean(module, source);
     });
   }
 
   dispose(): void {
     this.detach();
     this.routes.dispose();
-    for (const { module } of this.#parts) for (const bank of banksOf(module)) bank.dispose();
+    for (const { module } of this.#parts) module.dispose();
   }
 }
 
-function banksOf(module: Module): LinearBank[] {
-  return Object.values(module).filter((value) => value instanceof LinearBank);
+/** Sets a module to another of the same build: its banks of one expert to the mean of the other's, the rest to copies. */
+function setToMean(module: Module, source: Module): void {
+  const from = new Map<string, unknown>(Object.entries(source));
+  for (const [name, part] of Object.entries(module)) {
+    const other = from.get(name);
+    if (part instanceof LinearBank && other instanceof LinearBank) part.setToMeanOf(other);
+    else if (part instanceof Module && other instanceof Module) setToMean(part, other);
+    else if (part instanceof Parameter && other instanceof Parameter) part.setTo(other);
+  }
 }

@@ -4,8 +4,17 @@ export { type AdapterConfig, adapter } from "./adapter.ts";
 export { type ConsistencyOptions, type TwoPassLoss, taskLoss, twoPassLoss } from "./consistency.ts";
 export { LinearBank } from "./linear-bank.ts";
 export { type LoraConfig, lora } from "./lora.ts";
-export { expertsOf, matchSites, type PeftMethod, type RouteSource, type Share } from "./method.ts";
+export {
+  type BaseParameter,
+  expertsOf,
+  type LinearWeights,
+  matchSites,
+  type PeftMethod,
+  type RouteSource,
+  type Share,
+} from "./method.ts";
 export { METHODS, methodFromConfig } from "./methods.ts";
+export { houlsby, pfeiffer } from "./placements.ts";
 export {
   fixedRouter,
   givenRouter,
