@@ -74,7 +74,7 @@ class Gpt2Attention extends Module {
     );
     this.#keysValues = new KeysValuesSite(
       { name: `${name}.keysValues`, layer, role: "keysValues" },
-      { inputs: C, channels: C },
+      { inputs: C, channels: C, isCausal: true },
     );
     this.#dense = new LinearSite({ name: `${name}.c_proj`, layer, role: "attentionOutput" }, this.c_proj);
     this.#output = outputSite(c, { name: `${name}.output`, layer, role: "attention" });

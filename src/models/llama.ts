@@ -83,7 +83,7 @@ class LlamaAttention extends Module {
     };
     this.#keysValues = new KeysValuesSite(
       { name: `${name}.keysValues`, layer, role: "keysValues" },
-      { inputs: c.hidden_size, channels: keys },
+      { inputs: c.hidden_size, channels: keys, isCausal: true },
     );
     const place = { name: `${name}.output`, layer, role: "attention" } as const;
     this.#output = new OutputSite(place, c.hidden_size, { activation: "silu" });

@@ -20,20 +20,27 @@ export type KeysValuesAdaptation = (
   options: ForwardOptions,
 ) => Pick<KeysValues, "keys" | "values">;
 
+/** Sizes and order of an attention; see KeysValuesSite. */
+export interface KeysValuesSizes {
+  readonly inputs: number;
+  readonly channels: number;
+  readonly isCausal?: boolean;
+}
+
 /** The keys and values of an attention, after everything that was done to them (Llama's are turned by then). */
 export class KeysValuesSite extends SiteBase<KeysValuesAdaptation> {
   readonly kind = "keysValues";
   readonly channels: number;
   /** Channels of the attention's input x. */
   readonly inputs: number;
+  /** Whether a token sees only those before it: x may then be the last part of a text. */
+  readonly isCausal: boolean;
 
-  constructor(
-    place: SitePlace,
-    { inputs, channels }: { readonly inputs: number; readonly channels: number },
-  ) {
+  constructor(place: SitePlace, { inputs, channels, isCausal = false }: KeysValuesSizes) {
     super(place);
     this.inputs = inputs;
     this.channels = channels;
+    this.isCausal = isCausal;
   }
 
   apply(own: KeysValues, x: Tensor, options: ForwardOptions): KeysValues {

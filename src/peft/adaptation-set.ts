@@ -2,6 +2,7 @@ import type { Gpu } from "../array/index.ts";
 import { Parameter, type Stream } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { Module, type Site } from "../nn/index.ts";
+import { trainedBase } from "./base-training.ts";
 import { LinearBank } from "./linear-bank.ts";
 import { matchSites, type PeftMethod, type RouteSource } from "./method.ts";
 import { RouteTable } from "./router.ts";
@@ -9,9 +10,12 @@ import { RouteTable } from "./router.ts";
 /** A model as a method sees it. */
 export interface Adaptable {
   sites(): readonly Site[];
+  /** For methods that train some of the model's own parameters. */
+  namedParameters?(): Iterable<readonly [string, Parameter]>;
 }
 
-interface Part {
+/** What a method has built for one site. */
+export interface AdaptationPart {
   readonly site: Site;
   readonly module: Module;
 }
@@ -25,7 +29,9 @@ export class AdaptationSet {
   readonly method: PeftMethod;
   readonly routes: RouteTable;
   readonly #gpu: Gpu;
-  readonly #parts: readonly Part[];
+  readonly #parts: readonly AdaptationPart[];
+  /** Parameters of the model that the method trains, and whether they train without it. */
+  readonly #base: readonly { readonly parameter: Parameter; readonly trained: boolean }[];
   #attached = false;
 
   /** Builds the parts of every site that the method's targets match, and attaches them. */
@@ -38,11 +44,16 @@ export class AdaptationSet {
     this.name = name;
     this.method = method;
     this.#gpu = gpu;
-    const sites = method.targets ? matchSites(method.name, model.sites(), method.targets) : [];
+    const all = model.sites();
+    const sites = method.targets ? matchSites(method.name, all, method.targets) : [];
+    this.#base = trainedBase(method, model, all).map((parameter) => ({
+      parameter,
+      trained: parameter.requiresGrad,
+    }));
     const own = stream.fold("init");
     const layers = sites.map(({ layer }) => layer);
     this.routes = new RouteTable(gpu, layers, method.experts);
-    const parts: Part[] = [];
+    const parts: AdaptationPart[] = [];
     this.#parts = parts;
     try {
       const shared = new Map<number, Map<string, Module>>();
@@ -63,7 +74,15 @@ export class AdaptationSet {
     return this.method.experts.down > 1 || this.method.experts.up > 1;
   }
 
-  /** Puts the parts into their sites. Throws where another set has taken this one's name. */
+  get isAttached(): boolean {
+    return this.#attached;
+  }
+
+  get parts(): readonly AdaptationPart[] {
+    return this.#parts;
+  }
+
+  /** Puts the parts into their sites, and has gradients of the base that it trains. Throws where another set has taken this one's name. */
   attach(): void {
     if (this.#attached) return;
     const taken = this.#parts.find(({ site }) => site.has(this.name));
@@ -75,16 +94,21 @@ export class AdaptationSet {
     this.#attached = true;
     const source: RouteSource = this.isMixture ? (layer, side) => this.routes.of(layer, side) : () => null;
     for (const { site, module } of this.#parts) this.method.attach(this.name, site, module, source);
+    for (const { parameter } of this.#base) parameter.requiresGrad = true;
   }
 
-  /** Takes the parts out of their sites; their parameters live on. */
+  /**
+   * Takes the parts out of their sites; their parameters live on. What it has trained of the base keeps its values, and
+   * is frozen again where it was before.
+   */
   detach(): void {
     if (!this.#attached) return;
     this.#attached = false;
     for (const { site } of this.#parts) site.detach(this.name);
+    for (const { parameter, trained } of this.#base) parameter.requiresGrad = trained;
   }
 
-  /** Parameters by name: `SITE.adapter.down.weight` and the like. */
+  /** Parameters beside the model's, by name: `SITE.adapter.down.weight` and the like. */
   *namedParameters(): IterableIterator<[string, Parameter]> {
     for (const { site, module } of this.#parts)
       yield* module.namedParameters(`${site.name}.${this.method.name}.`);
