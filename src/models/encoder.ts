@@ -1,6 +1,6 @@
 // The layers that BERT and RoBERTa share: a post-LayerNorm Transformer encoder under the published names.
 import { type Gpu, showShape } from "../array/index.ts";
-import { add, attention, concat, drawOf, type Tensor, tidy } from "../autograd/index.ts";
+import { add, attention, concat, drawOf, full, minimum, type Tensor, tidy } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import {
   EmbeddedSite,
@@ -35,7 +35,10 @@ export interface EncoderInput {
 /** A model that batches are made for. */
 export interface EncoderModel {
   readonly config: EncoderConfig;
-  /** Position ids of a padded batch: ids [B, T], row-major. Throws when a sequence is too long for the model. */
+  /**
+   * Position ids of a padded batch: ids [B, T], row-major. Throws when a sequence is too long for the model, with the
+   * virtual tokens that a prompt puts in front now.
+   */
   positionsOf(ids: Int32Array, length: number): Int32Array<ArrayBuffer>;
 }
 
@@ -111,19 +114,20 @@ export class EncoderEmbeddings extends Module {
   withVirtualTokens(input: EncoderInput): EncoderInput {
     const P = this.virtualTokens;
     if (P === 0) return input;
-    const { inputIds, positionIds, attentionMask, tokenTypeIds } = input;
-    const length = inputIds.shape[1] as number;
-    const longest = (this.position_embeddings.weight.shape[0] as number) - this.#firstPosition;
-    if (length + P > longest)
-      throw new ShapeError(
-        `prompt: ${P} virtual tokens and a batch of length ${length}; the model has positions for ${longest} (cut texts to ${longest - P})`,
-      );
+    const { positionIds, attentionMask, tokenTypeIds } = input;
     return {
       ...input,
-      positionIds: positionsInFront(positionIds, P, this.#firstPosition),
+      positionIds: tidy(() => this.#clamped(positionsInFront(positionIds, P, this.#firstPosition))),
       attentionMask: seenInFront(attentionMask, P) as Tensor,
       tokenTypeIds: tokenTypeIds ? concat([sameIn(tokenTypeIds, P, 0), tokenTypeIds], 1) : null,
     };
+  }
+
+  /** BERT's padding may be beyond the last position, and then has that one: nothing looks at it. */
+  #clamped(positions: Tensor): Tensor {
+    if (this.#firstPosition > 0) return positions;
+    const last = (this.position_embeddings.weight.shape[0] as number) - 1;
+    return minimum(positions, full(positions.gpu, [1], last, { dtype: "i32" }));
   }
 
   /** Ids [B, T], the rest [B, P + T] -> [B, P + T, C]. */
