@@ -48,6 +48,8 @@ export interface PeftMethod {
   merged(): PeftMethod;
   /** Which of the model's own parameters train too. Absent: none. */
   trainsBase?(parameter: BaseParameter): boolean;
+  /** Tokens that it puts in front of every text: they take as many of the model's positions. Absent: none. */
+  readonly virtualTokens?: number;
   /** Weights that do what a linear layer does with the part of one expert. A string: why there are none. */
   readonly fold?: ((base: LinearWeights, site: LinearSite, module: Module) => LinearWeights) | string;
 }

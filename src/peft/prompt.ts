@@ -34,6 +34,7 @@ export function prompt({ tokens, init = "words", initStd = 0.02 }: PromptConfig)
     name: "prompt",
     config: { method: "prompt", tokens, init, initStd },
     targets: ["embedded"],
+    virtualTokens: tokens,
     experts: { down: 1, up: 1 },
     build(gpu, site, stream) {
       if (site.kind !== "embedded")
