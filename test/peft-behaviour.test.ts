@@ -1,7 +1,7 @@
 // What single methods do, against the same thing said in another way.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Stream, type Tensor, tensor } from "../src/autograd/index.ts";
+import { Stream, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
 import { BertForSequenceClassification, parseBertConfig } from "../src/models/index.ts";
 import { countParameters, type LinearSite } from "../src/nn/index.ts";
 import {
@@ -17,7 +17,7 @@ import {
 } from "../src/peft/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
-import { attachTo, modelFamilies, scramble, type TestModel } from "./peft.table.ts";
+import { attachTo, modelFamilies, peftTable, scramble, type TestModel } from "./peft.table.ts";
 
 const gpu = await testGpu();
 const floats = async (x: Tensor): Promise<Float32Array> => (await x.data()) as Float32Array;
@@ -185,6 +185,23 @@ test("BitFit trains the biases of BERT-base, 102,912 numbers, and top layers the
   );
   model.dispose();
 });
+
+for (const { name, build } of modelFamilies) {
+  test(`${name}: every method on a base in f16 comes near itself on f32, and trains in f32`, async () => {
+    for (const row of peftTable) {
+      if (!row.adds || row.plain) continue;
+      const model = build();
+      const set = scramble(attachTo(model, row.make()));
+      const exact = await logitsOf(model);
+      model.model.to("f16");
+      const logits = model.forward();
+      assertClose(await floats(logits), exact, { atol: 0.03, name: row.name }); // f16 rounds by 5e-4
+      tidy(() => model.loss(logits).backward());
+      for (const parameter of set.parameters()) assert.is(parameter.grad?.dtype, "f32", row.name);
+      for (const thing of [set, model.model]) thing.dispose();
+    }
+  });
+}
 
 test("what trains of the base must be there, and be f32", () => {
   const model = familyOf("Llama");

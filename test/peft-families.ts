@@ -45,6 +45,8 @@ export interface TestModel {
 
 export interface ModelFamily {
   readonly name: string;
+  /** Whether it is another one with a different head. */
+  readonly isVariant?: boolean;
   /** A model with the same weights every time, frozen but for its head. */
   build(options?: { readonly dropout?: number }): TestModel;
 }
@@ -207,6 +209,7 @@ export const modelFamilies: readonly ModelFamily[] = [
   },
   {
     name: "RoBERTa masked language model",
+    isVariant: true,
     build({ dropout = 0 } = {}) {
       const model = new RobertaForMaskedLM(gpu, robertaConfig(dropout));
       const positions = (): Tensor => tensor(gpu, Int32Array.of(1, LONGEST + 2, 2 * LONGEST));
