@@ -64,7 +64,7 @@ for (const [activation, key] of [
 ] as const) {
   byHand(`two adapters that share their up-projection, ${activation}`, async () => {
     const { Wd, bd, Wu, bu, x, merged_Wd, merged_bd, [key]: expected } = adapterCase;
-    const site = new OutputSite({ name: "layer.0.output", layer: 0 }, 2);
+    const site = new OutputSite({ name: "layer.0.output", layer: 0, role: "feedForward" }, 2);
     const method = adamixAdapter({ bottleneck: 1, experts: 2, activation });
     const values = { "down.weight": Wd, "down.bias": bd, "up.weight": Wu, "up.bias": bu };
     const set = setOn([site], method, values);

@@ -87,7 +87,8 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   "an unknown method": {
     args: ["train", "--task", "sentiment", "--method", "lorra"],
     code: 2,
-    message: /method is "lorra", expected one of head, full, adapter, lora, adamix-adapter, adamix-lora/,
+    message:
+      /method is "lorra", expected one of head, full, top-layers, bitfit, adapter, houlsby, .*, adamix-unipelt/,
   },
   "an unknown task": {
     args: ["train", "--task", "sst3", "--method", "lora"],

@@ -11,6 +11,7 @@ import {
   adamixAdapter,
   adamixLora,
   adapter,
+  houlsby,
   lora,
   type PeftMethod,
 } from "../src/peft/index.ts";
@@ -25,8 +26,8 @@ function sitesOf(layers: number, channels: number): Adaptable {
   const sites = Array.from({ length: layers }, (_, layer): Site[] => [
     new LinearSite({ name: `layer.${layer}.attention.self.query`, layer }, square),
     new LinearSite({ name: `layer.${layer}.attention.self.value`, layer }, square),
-    new OutputSite({ name: `layer.${layer}.attention.output`, layer }, channels),
-    new OutputSite({ name: `layer.${layer}.output`, layer }, channels),
+    new OutputSite({ name: `layer.${layer}.attention.output`, layer, role: "attention" }, channels),
+    new OutputSite({ name: `layer.${layer}.output`, layer, role: "feedForward" }, channels),
   ]).flat();
   square.dispose();
   return { sites: () => sites };
@@ -60,13 +61,7 @@ const cases: readonly [
   ["LoRA, GPT-2 medium r 4", large, lora({ rank: 4 }), 393_216, 393_216],
   ["LoRA, RoBERTa-large r 8", large, lora({ rank: 8 }), 786_432, 786_432],
   ["LoRA, BERT-base r 8", base, lora({ rank: 8 }), 294_912, 294_912],
-  [
-    "Houlsby, RoBERTa-large r 8",
-    large,
-    adapter({ bottleneck: 8, targets: ["attention.output", "layer.*.output"] }),
-    835_968,
-    835_968,
-  ],
+  ["Houlsby, RoBERTa-large r 8", large, houlsby({ bottleneck: 8 }), 835_968, 835_968],
 ];
 
 for (const [what, model, method, training, merged] of cases) {

@@ -29,8 +29,8 @@ export const base = loadFixture<Gpt2Json>("model_gpt2");
 function methodOf({ peft }: Gpt2PeftJson): PeftMethod {
   const { rank, alpha, bottleneck, experts = 1 } = peft;
   const share = peft.share_up || peft.share_B ? "up" : peft.share_down ? "down" : "none";
-  if (bottleneck !== undefined)
-    return adapter({ bottleneck, experts, share, activation: "geluTanh", targets: ["mlp.output"] });
+  // Where adapters go and their activation are the model's to say: after mlp.c_proj, geluTanh.
+  if (bottleneck !== undefined) return adapter({ bottleneck, experts, share });
   return lora({ rank: rank as number, experts, share, ...(alpha !== undefined && { alpha }) });
 }
 

@@ -100,7 +100,7 @@ modes("ensemble: the mean over drawn routes, or over every route there is", asyn
 });
 
 modes("module-mean: in each layer the mean over all pairs, worked out at one site", async () => {
-  const site = new OutputSite({ name: "layer.0.output", layer: 0 }, 4);
+  const site = new OutputSite({ name: "layer.0.output", layer: 0, role: "feedForward" }, 4);
   const method = adamixAdapter({ bottleneck: 3, experts: 2, share: "none" });
   const one = scramble(new AdaptationSet(gpu, { sites: () => [site] }, method, { stream: Stream.seed(1) }));
   const value = tensor(gpu, Stream.seed(3).normal(8), [2, 4]);

@@ -27,7 +27,7 @@ const ROWS = 6;
 
 /** A set at one site, its gate given. */
 function routed(router: LearnedRouter | null, gate: Float32Array<ArrayBuffer> | null = null) {
-  const site = new OutputSite({ name: "layer.0.output", layer: 0 }, 4);
+  const site = new OutputSite({ name: "layer.0.output", layer: 0, role: "feedForward" }, 4);
   const method = adamixAdapter({ bottleneck: 2, experts: 3, share: "none" });
   const set = new AdaptationSet(gpu, { sites: () => [site] }, method, { stream: Stream.seed(1), router });
   scramble(set);

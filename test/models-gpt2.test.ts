@@ -80,7 +80,11 @@ test("a checkpoint has the published names and shapes", async () => {
       "transformer.h.0.attn.c_attn.query",
       "transformer.h.0.attn.c_attn.key",
       "transformer.h.0.attn.c_attn.value",
+      "transformer.h.0.attn.keysValues",
+      "transformer.h.0.attn.c_proj",
       "transformer.h.0.attn.output",
+      "transformer.h.0.mlp.c_fc",
+      "transformer.h.0.mlp.c_proj",
       "transformer.h.0.mlp.output",
     ],
   );

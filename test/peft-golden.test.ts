@@ -1,7 +1,7 @@
 // Methods without experts against goldens, on every encoder.
 import { suite } from "uvu";
 import { crossEntropy, Stream, type Tensor, tensor } from "../src/autograd/index.ts";
-import { AdaptationSet, adapter, lora, type PeftMethod } from "../src/peft/index.ts";
+import { AdaptationSet, houlsby, lora, type PeftMethod, pfeiffer } from "../src/peft/index.ts";
 import { gpu as testGpu } from "./device.ts";
 import { fixtureNames } from "./fixtures.ts";
 import {
@@ -28,15 +28,8 @@ interface Kind {
 }
 
 const KINDS: Readonly<Record<string, Kind>> = {
-  houlsby: {
-    method: ({ bottleneck }) =>
-      adapter({ bottleneck, activation: "silu", targets: ["attention.output", "layer.*.output"] }),
-    key: (name) => {
-      const [, layer, attention, part] =
-        /layer\.(\d+)\.(attention\.)?output\.adapter\.(.*)$/.exec(name) ?? [];
-      return `layer.${layer}.${attention ? "attn" : "ffn"}_adapter.${part}`;
-    },
-  },
+  houlsby: { method: ({ bottleneck }) => houlsby({ bottleneck }), key: adapterKey },
+  pfeiffer: { method: ({ bottleneck }) => pfeiffer({ bottleneck }), key: adapterKey },
   lora: {
     method: ({ rank, alpha }) => lora({ rank, alpha }),
     key: (name) => {
@@ -46,6 +39,11 @@ const KINDS: Readonly<Record<string, Kind>> = {
     },
   },
 };
+
+function adapterKey(name: string): string {
+  const [, layer, attention, part] = /layer\.(\d+)\.(attention\.)?output\.adapter\.(.*)$/.exec(name) ?? [];
+  return `layer.${layer}.${attention ? "attn" : "ffn"}_adapter.${part}`;
+}
 
 for (const [kind, { method, key }] of Object.entries(KINDS)) {
   for (const name of ["roberta", "bert"].flatMap((model) => fixtureNames(`peft_${model}_${kind}`))) {

@@ -1,34 +1,36 @@
-// Methods and models that test/peft.test.ts crosses: a method is one row here, a model family another.
+// Methods that test/peft.test.ts crosses with the models of peft-families.ts: a method is one row here.
+import { type Parameter, Stream } from "../src/autograd/index.ts";
 import {
-  crossEntropy,
-  type DrawSource,
-  type Parameter,
-  Stream,
-  type Tensor,
-  tensor,
-  tidy,
-} from "../src/autograd/index.ts";
-import {
-  BertForSequenceClassification,
-  type EncoderInput,
-  parseBertConfig,
-  parseRobertaConfig,
-  RobertaForMaskedLM,
-  RobertaForSequenceClassification,
-  robertaPositions,
-} from "../src/models/index.ts";
-import { initBertWeights, type Module } from "../src/nn/index.ts";
-import {
-  type Adaptable,
   AdaptationSet,
   adamixAdapter,
   adamixLora,
   adapter,
+  bitFit,
+  full,
+  head,
+  houlsby,
+  ia3,
   lora,
   type PeftMethod,
+  pfeiffer,
+  prefix,
+  prompt,
   type Share,
+  topLayers,
+  unipelt,
 } from "../src/peft/index.ts";
 import { gpu as testGpu } from "./device.ts";
+import type { TestModel } from "./peft-families.ts";
+
+export {
+  LONGEST,
+  type ModelFamily,
+  modelFamilies,
+  type TestModel,
+  tinyConfig,
+  tinyInput,
+  tinyLabels,
+} from "./peft-families.ts";
 
 const gpu = await testGpu();
 
@@ -36,165 +38,95 @@ export interface PeftRow {
   readonly name: string;
   /** The method, with its own number of experts or another one. */
   make(options?: { readonly experts?: number }): PeftMethod;
-  /** The same method without experts. */
-  plain(): PeftMethod;
+  /** Of a mixture: the same method without experts. */
+  readonly plain?: () => PeftMethod;
   /** Whether a fresh set leaves the model's output as it is. */
   readonly isIdentity: boolean;
+  /** Whether it puts something at sites; else it trains the model itself. */
+  readonly adds: boolean;
+  /** The share that a second file of models need not repeat: it differs in banks alone. */
+  readonly once?: boolean;
 }
 
 const ADAPTER = { bottleneck: 3 };
 const LORA = { rank: 2, alpha: 3 };
 const EXPERTS = 3;
+const EVERYWHERE = [
+  "query",
+  "key",
+  "value",
+  "attentionOutput",
+  "feedForwardInner",
+  "feedForwardOutput",
+] as const;
+const PREFIX = { tokens: 2, bottleneck: 3 };
+const UNIPELT = { adapter: ADAPTER, prefix: { tokens: 2 }, lora: LORA };
 
-function mixture(kind: "adapter" | "lora", share: Share): PeftRow {
-  const isAdapter = kind === "adapter";
+function plain(name: string, make: () => PeftMethod, isIdentity = false): PeftRow {
+  return { name, make, isIdentity, adds: true };
+}
+
+function training(name: string, make: () => PeftMethod): PeftRow {
+  return { name, make, isIdentity: true, adds: false };
+}
+
+function mixture(
+  name: string,
+  make: (options: { readonly experts: number }) => PeftMethod,
+  { isIdentity = false, once = false } = {},
+): PeftRow {
   return {
-    name: `adamix ${kind}, share ${share}`,
-    make: ({ experts = EXPERTS } = {}) =>
-      isAdapter ? adamixAdapter({ ...ADAPTER, experts, share }) : adamixLora({ ...LORA, experts, share }),
-    plain: () => (isAdapter ? adapter(ADAPTER) : lora(LORA)),
-    isIdentity: !isAdapter,
+    name,
+    make: ({ experts = EXPERTS } = {}) => make({ experts }),
+    plain: () => make({ experts: 1 }),
+    isIdentity,
+    adds: true,
+    once,
   };
+}
+
+function shared(share: Share): PeftRow[] {
+  const once = share !== "up";
+  return [
+    {
+      ...mixture(`adamix adapter, share ${share}`, (m) => adamixAdapter({ ...ADAPTER, ...m, share }), {
+        once,
+      }),
+      plain: () => adapter(ADAPTER),
+    },
+    {
+      ...mixture(`adamix lora, share ${share}`, (m) => adamixLora({ ...LORA, ...m, share }), {
+        isIdentity: true,
+        once,
+      }),
+      plain: () => lora(LORA),
+    },
+  ];
 }
 
 export const peftTable: readonly PeftRow[] = [
   // N(0, 0.02) in the up-projection too: no identity.
-  { name: "adapter", make: () => adapter(ADAPTER), plain: () => adapter(ADAPTER), isIdentity: false },
-  { name: "lora", make: () => lora(LORA), plain: () => lora(LORA), isIdentity: true },
-  ...(["up", "down", "none"] as const).flatMap((share) => [
-    mixture("adapter", share),
-    mixture("lora", share),
-  ]),
-];
-
-export interface TestModel {
-  readonly model: Module & Adaptable;
-  /** What trains beside the adaptation. */
-  readonly head: readonly Parameter[];
-  /** Logits of the same input every time, its rows repeated for each pass. */
-  forward(options?: {
-    readonly passes?: number;
-    readonly draw?: DrawSource;
-    readonly length?: number;
-  }): Tensor;
-  loss(logits: Tensor): Tensor;
-}
-
-export interface ModelFamily {
-  readonly name: string;
-  /** A model with the same weights every time, frozen but for its head. */
-  build(options?: { readonly dropout?: number }): TestModel;
-}
-
-const ROWS = 3;
-export const LONGEST = 7;
-
-export function tinyConfig(dropout = 0): ReturnType<typeof parseRobertaConfig> {
-  return parseRobertaConfig({
-    model_type: "roberta",
-    vocab_size: 17,
-    hidden_size: 10,
-    num_hidden_layers: 2,
-    num_attention_heads: 2,
-    intermediate_size: 13,
-    max_position_embeddings: LONGEST + 2,
-    hidden_dropout_prob: dropout,
-    attention_probs_dropout_prob: dropout,
-    num_labels: 3,
-  });
-}
-
-/** ROWS sequences of `length` tokens; all but the first end in padding. */
-export function tinyInput(length = LONGEST, passes = 1): EncoderInput {
-  const config = tinyConfig();
-  const ids = new Int32Array(ROWS * length);
-  for (let row = 0; row < ROWS; row++) {
-    for (let t = 0; t < length; t++)
-      ids[row * length + t] = t < length - row ? 2 + ((5 * row + 3 * t) % 15) : config.pad_token_id;
-  }
-  const repeated = (values: Int32Array): Tensor => {
-    const all = new Int32Array(values.length * passes);
-    for (let i = 0; i < passes; i++) all.set(values, i * values.length);
-    return tensor(gpu, all, [ROWS * passes, length]);
-  };
-  return {
-    inputIds: repeated(ids),
-    positionIds: repeated(robertaPositions(ids, length, config)),
-    attentionMask: repeated(ids.map((id) => (id === config.pad_token_id ? 0 : 1))),
-    poolingWeights: null,
-  };
-}
-
-const bertConfig = (dropout: number): ReturnType<typeof parseBertConfig> =>
-  parseBertConfig({
-    ...tinyConfig(dropout),
-    model_type: "bert",
-    max_position_embeddings: LONGEST,
-    type_vocab_size: 2,
-  });
-
-/** The same sequences for BERT; from the fourth token on they are a second text. */
-function bertInput(length = LONGEST, passes = 1): EncoderInput {
-  const input = tinyInput(length, passes);
-  const shape = input.inputIds.shape;
-  const place = (f: (t: number) => number): Tensor =>
-    tensor(
-      gpu,
-      Int32Array.from({ length: input.inputIds.size }, (_, i) => f(i % length)),
-      shape,
-    );
-  return { ...input, positionIds: place((t) => t), tokenTypeIds: place((t) => (t < 3 ? 0 : 1)) };
-}
-
-export const tinyLabels = (): Tensor => tensor(gpu, Int32Array.of(2, 0, 1));
-
-function prepared(model: Module, head: Module): readonly Parameter[] {
-  initBertWeights(model, Stream.seed(11), 0.3);
-  model.setRequiresGrad(false);
-  return head.setRequiresGrad(true).parameters();
-}
-
-export const modelFamilies: readonly ModelFamily[] = [
-  {
-    name: "RoBERTa classification",
-    build({ dropout = 0 } = {}) {
-      const model = new RobertaForSequenceClassification(gpu, tinyConfig(dropout));
-      return {
-        model,
-        head: prepared(model, model.classifier),
-        forward: ({ passes, draw, length } = {}) =>
-          tidy(() => model.forward(tinyInput(length, passes), { draw })),
-        loss: (logits) => tidy(() => crossEntropy(logits, tinyLabels())),
-      };
-    },
-  },
-  {
-    name: "BERT classification",
-    build({ dropout = 0 } = {}) {
-      const model = new BertForSequenceClassification(gpu, bertConfig(dropout));
-      return {
-        model,
-        head: prepared(model, model.classifier),
-        forward: ({ passes, draw, length } = {}) =>
-          tidy(() => model.forward(bertInput(length, passes), { draw })),
-        loss: (logits) => tidy(() => crossEntropy(logits, tinyLabels())),
-      };
-    },
-  },
-  {
-    name: "RoBERTa masked language model",
-    build({ dropout = 0 } = {}) {
-      const model = new RobertaForMaskedLM(gpu, tinyConfig(dropout));
-      const positions = (): Tensor => tensor(gpu, Int32Array.of(1, LONGEST + 2, 2 * LONGEST));
-      return {
-        model,
-        head: prepared(model, model.lm_head),
-        forward: ({ passes = 1, draw, length } = {}) =>
-          tidy(() => model.forward(tinyInput(length, passes), { draw }, passes === 1 ? positions() : null)),
-        loss: (logits) => tidy(() => crossEntropy(logits, tinyLabels())),
-      };
-    },
-  },
+  plain("adapter", () => adapter(ADAPTER)),
+  plain("houlsby", () => houlsby(ADAPTER)),
+  plain("pfeiffer", () => pfeiffer(ADAPTER)),
+  plain("lora", () => lora(LORA), true),
+  plain("lora everywhere", () => lora({ ...LORA, rankStabilised: true, targets: EVERYWHERE }), true),
+  plain("ia3", () => ia3(), true),
+  plain("prompt", () => prompt({ tokens: 2 })),
+  plain("prefix", () => prefix({ tokens: 2 })),
+  plain("prefix of two layers", () => prefix(PREFIX)),
+  plain("unipelt", () => unipelt(UNIPELT)),
+  training("full", full),
+  training("head", head),
+  training("top layers", () => topLayers({ layers: 1 })),
+  training("bitfit", bitFit),
+  ...(["up", "down", "none"] as const).flatMap(shared),
+  mixture("adamix houlsby", (m) => houlsby({ ...ADAPTER, ...m })),
+  mixture("adamix lora everywhere", (m) => lora({ ...LORA, ...m, targets: EVERYWHERE }), {
+    isIdentity: true,
+  }),
+  mixture("adamix prefix", (m) => prefix({ ...PREFIX, ...m })),
+  mixture("adamix unipelt", (m) => unipelt({ ...UNIPELT, ...m })),
 ];
 
 /** Fills a set with numbers that are far from any initialisation, the same for the same stream. */

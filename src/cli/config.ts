@@ -10,7 +10,26 @@ export const TASKS = [
   "text",
 ];
 
-export const METHOD_NAMES = ["head", "full", "adapter", "lora", "adamix-adapter", "adamix-lora"] as const;
+export const METHOD_NAMES = [
+  "head",
+  "full",
+  "top-layers",
+  "bitfit",
+  "adapter",
+  "houlsby",
+  "pfeiffer",
+  "lora",
+  "ia3",
+  "prompt",
+  "prefix",
+  "unipelt",
+  "adamix-adapter",
+  "adamix-houlsby",
+  "adamix-pfeiffer",
+  "adamix-lora",
+  "adamix-prefix",
+  "adamix-unipelt",
+] as const;
 export type MethodName = (typeof METHOD_NAMES)[number];
 
 const count = z.int().min(1);
@@ -30,10 +49,11 @@ const columns = z.strictObject({
 
 const peft = z.strictObject({
   bottleneck: count.optional(),
-  activation: z.enum(["gelu", "geluTanh", "relu", "silu"]).optional(),
+  activation: z.enum(["gelu", "geluTanh", "relu", "silu", "tanh", "sigmoid"]).optional(),
   initStd: notNegative.optional(),
   rank: count.optional(),
   alpha: positive.optional(),
+  rankStabilised: z.boolean().optional(),
   loraDropout: share.optional(),
   init: z.enum(["distinct", "authors"]).optional(),
   experts: count.optional(),
@@ -43,6 +63,13 @@ const peft = z.strictObject({
   topK: count.optional(),
   balance: notNegative.optional(),
   targets: z.array(z.string().min(1)).min(1).optional(),
+  layers: count.optional(),
+  tokens: count.optional(),
+  promptInit: z.enum(["words", "normal"]).optional(),
+  parts: z
+    .array(z.enum(["adapter", "prefix", "lora"]))
+    .min(1)
+    .optional(),
 });
 
 const training = z.strictObject({
@@ -108,17 +135,31 @@ export const CONFIG_KEYS: Readonly<Record<string, readonly string[]>> = {
 };
 
 const ADAPTER_KEYS = ["bottleneck", "activation", "initStd", "targets"] as const;
-const LORA_KEYS = ["rank", "alpha", "loraDropout", "init", "targets"] as const;
+const LORA_KEYS = ["rank", "alpha", "rankStabilised", "loraDropout", "targets"] as const;
+const PREFIX_KEYS = ["tokens", "bottleneck", "initStd"] as const;
+const UNIPELT_KEYS = ["parts", "bottleneck", "tokens", "rank", "alpha", "loraDropout"] as const;
 const MIXTURE_KEYS = ["experts", "share", "router", "routing", "topK", "balance"] as const;
 
 /** The settings of `peft` that each method has. */
 export const METHOD_KEYS: Readonly<Record<MethodName, readonly (keyof PeftSettings)[]>> = {
   head: [],
   full: [],
+  "top-layers": ["layers"],
+  bitfit: [],
   adapter: ADAPTER_KEYS,
-  lora: LORA_KEYS.filter((key) => key !== "init"),
+  houlsby: ADAPTER_KEYS,
+  pfeiffer: ADAPTER_KEYS,
+  lora: LORA_KEYS,
+  ia3: ["targets"],
+  prompt: ["tokens", "promptInit", "initStd"],
+  prefix: PREFIX_KEYS,
+  unipelt: UNIPELT_KEYS,
   "adamix-adapter": [...ADAPTER_KEYS, ...MIXTURE_KEYS],
-  "adamix-lora": [...LORA_KEYS, ...MIXTURE_KEYS],
+  "adamix-houlsby": [...ADAPTER_KEYS, ...MIXTURE_KEYS],
+  "adamix-pfeiffer": [...ADAPTER_KEYS, ...MIXTURE_KEYS],
+  "adamix-lora": [...LORA_KEYS, "init", ...MIXTURE_KEYS],
+  "adamix-prefix": [...PREFIX_KEYS, ...MIXTURE_KEYS],
+  "adamix-unipelt": [...UNIPELT_KEYS, ...MIXTURE_KEYS],
 };
 
 export function isMixture(method: MethodName): boolean {

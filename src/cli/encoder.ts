@@ -60,11 +60,18 @@ export async function loadEncoder(
   }
 }
 
-/** The longest sequence to cut texts to: `wanted`, or the usual one where the encoder has as many positions. */
-export function lengthFor({ longest }: PretrainedFolder, wanted: number | null): number {
-  if (wanted === null) return Math.min(USUAL_LENGTH, longest);
-  if (wanted <= longest) return wanted;
+/**
+ * The longest sequence to cut texts to: `wanted`, or the usual one where the encoder has as many positions beside the
+ * virtual tokens that a method puts in front.
+ */
+export function lengthFor({ longest }: PretrainedFolder, wanted: number | null, virtualTokens = 0): number {
+  const room = longest - virtualTokens;
+  const taken = virtualTokens > 0 ? ` beside ${virtualTokens} virtual ones` : "";
+  if (room < 3)
+    throw new UsageError(`peft.tokens is ${virtualTokens}; the encoder has positions for ${longest} tokens`);
+  if (wanted === null) return Math.min(USUAL_LENGTH, room);
+  if (wanted <= room) return wanted;
   throw new UsageError(
-    `training.maxLength is ${wanted}; the encoder has positions for ${longest} tokens (give ${longest} or less)`,
+    `training.maxLength is ${wanted}; the encoder has positions for ${room} tokens${taken} (give ${room} or less)`,
   );
 }

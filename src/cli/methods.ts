@@ -1,37 +1,60 @@
 import {
   type AdapterConfig,
-  adamixAdapter,
-  adamixLora,
   adapter,
+  bitFit,
+  full,
+  head,
+  houlsby,
+  ia3,
   type LearnedRouter,
   type LoraConfig,
   lora,
   type PeftMethod,
+  type PrefixConfig,
+  type PromptConfig,
+  pfeiffer,
+  prefix,
+  prompt,
   softRouter,
+  type TopLayersConfig,
   topKRouter,
+  topLayers,
+  unipelt,
 } from "../peft/index.ts";
 import type { MethodName, PeftSettings } from "./config.ts";
 
 /** The settings of a resolved config: those of the method are there, the others are not. */
-type Settings = PeftSettings & AdapterConfig & LoraConfig;
+type Settings = PeftSettings & AdapterConfig & LoraConfig & PrefixConfig & TopLayersConfig;
 
-const METHODS: Readonly<Record<MethodName, (settings: Settings) => PeftMethod | null>> = {
-  head: () => null,
-  full: () => null,
+const METHODS: Readonly<Record<MethodName, (settings: Settings) => PeftMethod>> = {
+  head,
+  full,
+  "top-layers": topLayers,
+  bitfit: bitFit,
   adapter,
-  lora: (settings) => lora(loraConfig(settings)),
-  "adamix-adapter": adamixAdapter,
-  "adamix-lora": (settings) => adamixLora(loraConfig(settings)),
+  houlsby,
+  pfeiffer,
+  lora: loraOf,
+  ia3,
+  prompt: promptOf,
+  prefix,
+  unipelt: unipeltOf,
+  "adamix-adapter": adapter,
+  "adamix-houlsby": houlsby,
+  "adamix-pfeiffer": pfeiffer,
+  "adamix-lora": loraOf,
+  "adamix-prefix": prefix,
+  "adamix-unipelt": unipeltOf,
 };
 
-/** What a config's method puts into the encoder; null where it puts nothing. */
+/** What a config's method puts into the encoder, and trains of it. */
 export function methodOf({
   method,
   peft,
 }: {
   readonly method: MethodName;
   readonly peft: PeftSettings | undefined;
-}): PeftMethod | null {
+}): PeftMethod {
   return METHODS[method]((peft ?? {}) as Settings); // resolveConfig has filled in the method's own
 }
 
@@ -49,6 +72,37 @@ export function routerOf({ peft }: { readonly peft: PeftSettings | undefined }):
   }
 }
 
-function loraConfig({ loraDropout, ...settings }: Settings): LoraConfig {
-  return { ...settings, dropout: loraDropout ?? 0 };
+function loraOf({ loraDropout, ...settings }: Settings): PeftMethod {
+  return lora({ ...settings, dropout: loraDropout ?? 0 });
+}
+
+function promptOf({ tokens, promptInit, initStd }: Settings): PeftMethod {
+  const options: Omit<PromptConfig, "tokens"> = {
+    ...(promptInit && { init: promptInit }),
+    ...(initStd !== undefined && { initStd }),
+  };
+  return prompt({ tokens, ...options });
+}
+
+/** One setting of a name serves every part that has it. */
+function unipeltOf(settings: Settings): PeftMethod {
+  const {
+    parts = [],
+    bottleneck,
+    tokens,
+    rank,
+    alpha,
+    loraDropout = 0,
+    experts = 1,
+    share = "up",
+  } = settings;
+  return unipelt({
+    ...(parts.includes("adapter") && { adapter: { bottleneck } }),
+    ...(parts.includes("prefix") && { prefix: { tokens } }),
+    ...(parts.includes("lora") && {
+      lora: { rank, dropout: loraDropout, ...(alpha !== undefined && { alpha }) },
+    }),
+    experts,
+    share,
+  });
 }

@@ -39,7 +39,7 @@ export interface TrainConfig {
 }
 
 interface Preset {
-  readonly lr: Readonly<Record<MethodName, number>>;
+  readonly lr: (method: MethodName) => number;
   readonly length: Length;
   readonly batchSize: number;
   readonly weightDecay: number;
@@ -60,19 +60,38 @@ const GLUE: Readonly<Record<string, readonly [lr: number, epochs: number]>> = {
   wnli: [5e-4, 60],
 };
 
+/** Rates of methods that want others than adapters and LoRA do: those that papers report for encoders. */
+const RATES: Partial<Readonly<Record<MethodName, number>>> = {
+  head: 1e-3,
+  full: 2e-5,
+  "top-layers": 2e-5,
+  bitfit: 1e-3,
+  ia3: 3e-3,
+  prompt: 1e-2,
+  prefix: 5e-3,
+  unipelt: 5e-4,
+  "adamix-prefix": 5e-3,
+  "adamix-unipelt": 5e-4,
+};
+
+/** Rates of the embedded task for methods that the demonstration does not show, chosen on its dev split too. */
+const EMBEDDED_RATES: Partial<Readonly<Record<MethodName, number>>> = {
+  full: 1e-3,
+  "top-layers": 5e-3,
+  houlsby: 0.02,
+  pfeiffer: 0.02,
+  ia3: 0.03,
+  prompt: 0.03,
+  "adamix-houlsby": 0.02,
+  "adamix-pfeiffer": 0.04,
+};
+
 function presetOf(task: string): Preset {
   if (task === "sentiment") {
     const rates = new Map(demoMethods(DEMO_STEPS).map(({ name, lr }) => [name, lr]));
-    const rateOf = (name: MethodName) => rates.get(name) ?? 0.01;
+    rates.set("head", rates.get("head only") ?? 0.01);
     return {
-      lr: {
-        head: rates.get("head only") ?? 0.01,
-        full: 0.001,
-        adapter: rateOf("adapter"),
-        lora: rateOf("lora"),
-        "adamix-adapter": rateOf("adamix-adapter"),
-        "adamix-lora": rateOf("adamix-lora"),
-      },
+      lr: (method) => rates.get(method) ?? EMBEDDED_RATES[method] ?? 0.01,
       length: { steps: DEMO_STEPS },
       batchSize: 8,
       weightDecay: 0.01,
@@ -83,7 +102,7 @@ function presetOf(task: string): Preset {
   }
   const [lr, epochs] = GLUE[task] ?? [3e-4, 10];
   return {
-    lr: { head: 1e-3, full: 2e-5, adapter: lr, lora: lr, "adamix-adapter": lr, "adamix-lora": lr },
+    lr: (method) => RATES[method] ?? lr,
     length: { epochs },
     batchSize: task === "text" ? 32 : 64,
     weightDecay: 0.1,
@@ -123,7 +142,7 @@ export function resolveConfig(input: ConfigInput): TrainConfig {
     training: {
       ...(epochs !== undefined ? { epochs } : steps !== undefined ? { steps } : preset.length),
       batchSize: rest.batchSize ?? preset.batchSize,
-      lr: rest.lr ?? preset.lr[method],
+      lr: rest.lr ?? preset.lr(method),
       warmupRatio: rest.warmupRatio ?? 0.06,
       weightDecay: rest.weightDecay ?? preset.weightDecay,
       clipNorm: rest.clipNorm === undefined ? 1 : rest.clipNorm,
@@ -156,19 +175,26 @@ function resolvePeft(method: MethodName, given: PeftSettings, preset: Preset): P
   const rank = given.rank ?? preset.rank;
   const all: PeftSettings = {
     bottleneck: preset.bottleneck,
-    activation: "gelu",
     initStd: 0.02,
     rank,
     alpha: 2 * rank,
+    rankStabilised: false,
     loraDropout: 0,
     init: "distinct",
     experts: 4,
     share: "up",
     ...routerDefaults(given),
-    targets: method.endsWith("lora") ? ["query", "value"] : ["layer.*.output"],
+    layers: 1,
+    tokens: 8,
+    promptInit: "words",
+    parts: ["adapter", "prefix", "lora"],
+    ...OWN_SETTINGS[method],
     ...given,
   };
-  return Object.fromEntries(Object.entries(all).filter(([key]) => (own as readonly string[]).includes(key)));
+  const filled = Object.entries(all).filter(
+    ([key, value]) => value !== undefined && (own as readonly string[]).includes(key),
+  );
+  return Object.fromEntries(filled);
 }
 
 /** The defaults of the settings that a router has; others are refused. */
@@ -183,6 +209,26 @@ function routerDefaults(given: PeftSettings): PeftSettings {
   }
   return { router, ...own };
 }
+const ADAPTER = { targets: ["feedForward"] };
+const HOULSBY: PeftSettings = { targets: ["attention", "feedForward"], activation: "silu" };
+const PFEIFFER: PeftSettings = { targets: ["feedForward"], activation: "relu" };
+const LORA = { targets: ["query", "value"] };
+/** Two layers make the keys and values of a prefix only where their size is given, or there are experts of them. */
+const PREFIX: PeftSettings = { bottleneck: undefined };
+
+/** Settings by method that are not the same for all. An adapter's activation is the model's own. */
+const OWN_SETTINGS: Partial<Readonly<Record<MethodName, PeftSettings>>> = {
+  adapter: ADAPTER,
+  houlsby: HOULSBY,
+  pfeiffer: PFEIFFER,
+  lora: LORA,
+  ia3: { targets: ["key", "value", "feedForwardOutput"] },
+  prefix: PREFIX,
+  "adamix-adapter": ADAPTER,
+  "adamix-houlsby": HOULSBY,
+  "adamix-pfeiffer": PFEIFFER,
+  "adamix-lora": LORA,
+};
 
 function resolveConsistency(
   method: MethodName,

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { METHOD_NAMES } from "./config.ts";
 import { type Override, parseSet, parseValue } from "./config-file.ts";
 
 interface Flag {
@@ -36,10 +37,12 @@ export const TRAIN_FLAGS: readonly Flag[] = [
   {
     flag: "--method <name>",
     key: "method",
-    help: "head, full, adapter, lora, adamix-adapter or adamix-lora",
+    help: `${METHOD_NAMES.slice(0, -1).join(", ")} or ${METHOD_NAMES.at(-1)}`,
   },
   { flag: "--dtype <type>", key: "dtype", help: "how the frozen encoder is stored: f32, f16 or bf16" },
   { flag: "--bottleneck <n>", key: "peft.bottleneck", help: "size of an adapter's bottleneck" },
+  { flag: "--tokens <n>", key: "peft.tokens", help: "virtual tokens of a prompt or a prefix" },
+  { flag: "--layers <n>", key: "peft.layers", help: "last layers that top-layers trains" },
   { flag: "--rank <n>", key: "peft.rank", help: "rank of LoRA" },
   { flag: "--alpha <x>", key: "peft.alpha", help: "LoRA's update is scaled by alpha / rank" },
   { flag: "--experts <n>", key: "peft.experts", help: "experts of a mixture" },

@@ -18,7 +18,7 @@ export interface Prepared {
   readonly maxLength: number;
   readonly train: readonly Encoded[];
   readonly dev: readonly Encoded[];
-  readonly method: PeftMethod | null;
+  readonly method: PeftMethod;
   readonly steps: number;
 }
 
@@ -27,7 +27,7 @@ export async function prepare(config: TrainConfig): Promise<Prepared> {
   const { task, data, columns, training } = config;
   const method = methodOf(config);
   const source = await openEncoder(config.model);
-  const maxLength = lengthFor(source, training.maxLength);
+  const maxLength = lengthFor(source, training.maxLength, method.virtualTokens);
   const labels = taskLabels(task, config.labels);
   const taskSource = { task, labels, data, columns, seed: training.seed };
   const encoding = { source, maxLength };
@@ -38,20 +38,18 @@ export async function prepare(config: TrainConfig): Promise<Prepared> {
   return { config, source, labels, maxLength, train: examples, dev, method, steps };
 }
 
-/** The model on the device, and the method's set attached to it where there is a method. */
+/** The model on the device, and the method's set attached to it. */
 export async function buildModel(
   gpu: Gpu,
   { config, source, labels, method }: Prepared,
-): Promise<{ readonly model: SequenceClassifier; readonly set: AdaptationSet | null }> {
+): Promise<{ readonly model: SequenceClassifier; readonly set: AdaptationSet }> {
   const { seed, dropout } = config.training;
   const overrides = {
     ...(config.pooling !== null && { classifier_pooling: config.pooling }),
     ...(dropout !== null && { hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }),
   };
   const model = await loadEncoder(gpu, source, { labels, seed, overrides, dtype: config.dtype });
-  if (config.method === "full") model.setRequiresGrad(true);
-  const set =
-    method && new AdaptationSet(gpu, model, method, { stream: Stream.seed(seed), router: routerOf(config) });
+  const set = new AdaptationSet(gpu, model, method, { stream: Stream.seed(seed), router: routerOf(config) });
   return { model, set };
 }
 

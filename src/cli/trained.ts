@@ -1,9 +1,14 @@
 import { z } from "zod";
 import type { Gpu } from "../array/index.ts";
 import type { EncoderConfig, SequenceClassifier } from "../models/index.ts";
-import type { AdaptationSet } from "../peft/index.ts";
+import { type AdaptationSet, methodFromConfig } from "../peft/index.ts";
 import { absolutePath, exists, joinPath } from "../platform/index.ts";
-import { loadAdapter, type PretrainedFolder, readAdapterConfig } from "../train/index.ts";
+import {
+  type AdapterConfigFile,
+  loadAdapter,
+  type PretrainedFolder,
+  readAdapterConfig,
+} from "../train/index.ts";
 import { describeIssues } from "./config-issues.ts";
 import { lengthFor, loadEncoder, openEncoder } from "./encoder.ts";
 import { UsageError } from "./failure.ts";
@@ -70,7 +75,7 @@ export async function openSaved(
   return {
     folder,
     source,
-    maxLength: lengthFor(source, said.maxLength ?? null),
+    maxLength: lengthFor(source, said.maxLength ?? null, virtualTokensOf(config)),
     task: { task, labels, seed, data: said.data ?? undefined, columns: said.columns ?? undefined },
     method: said.method ?? String(config.peft?.method ?? "head"),
     dtype: dtype ?? said.dtype,
@@ -88,6 +93,10 @@ export async function buildClassifier(
   const { labels, seed } = task;
   const model = await loadEncoder(gpu, source, { labels, seed, overrides, pretrained, dtype });
   return { model, set: loadAdapter(gpu, model, folder) };
+}
+
+function virtualTokensOf({ peft }: AdapterConfigFile): number {
+  return (peft && methodFromConfig(peft).virtualTokens) ?? 0;
 }
 
 function findAdapter(path: string, part: "merged" | "checkpoint"): string {

@@ -19,21 +19,28 @@ import {
   type MaskedLanguageModel,
   type SequenceClassifier,
 } from "./encoder.ts";
-import { HIDDEN_ACTS, type HiddenAct, headDropout } from "./encoder-config.ts";
+import { type HiddenAct, headDropout, hiddenActivation } from "./encoder-config.ts";
 import { defineFamily, modernName, withPrefix } from "./family.ts";
 
 /**
  * Position ids of BERT: 0 to T-1 in every row, padding or not. ids [B, T], row-major. Padding beyond the last position
- * of the model has that position, since nothing looks at it; a token there is an error.
+ * of the model has that position, since nothing looks at it; a token there is an error. `virtualTokens` go in front.
  */
-export function bertPositions(ids: Int32Array, length: number, config: BertConfig): Int32Array<ArrayBuffer> {
+export function bertPositions(
+  ids: Int32Array,
+  length: number,
+  config: BertConfig,
+  virtualTokens = 0,
+): Int32Array<ArrayBuffer> {
   const last = config.max_position_embeddings - 1;
+  const room = last + 1 - virtualTokens;
   const result = new Int32Array(ids.length);
   for (let i = 0; i < ids.length; i++) {
     const t = i % length;
-    if (t > last && ids[i] !== config.pad_token_id) {
+    if (t >= room && ids[i] !== config.pad_token_id) {
+      const taken = virtualTokens > 0 ? ` beside ${virtualTokens} virtual ones` : "";
       throw new ShapeError(
-        `bert: a sequence of at least ${t + 1} tokens; the model has positions for ${last + 1} (truncate to that)`,
+        `bert: a sequence of at least ${t + 1} tokens; the model has positions for ${room}${taken} (truncate to that)`,
       );
     }
     result[i] = Math.min(t, last);
@@ -68,13 +75,18 @@ export class BertModel extends Module {
     { pooler = true, name = "bert" }: { pooler?: boolean; name?: string } = {},
   ) {
     super();
-    this.embeddings = new EncoderEmbeddings(gpu, c, { paddedPositions: false });
+    this.embeddings = new EncoderEmbeddings(gpu, c, { paddedPositions: false, name });
     this.encoder = new EncoderStack(gpu, c, `${name}.encoder`);
     this.pooler = pooler ? new BertPooler(gpu, c) : null;
   }
 
+  /** How many tokens a prompt puts in front of every text. */
+  get virtualTokens(): number {
+    return this.embeddings.virtualTokens;
+  }
+
   sites(): Site[] {
-    return this.encoder.sites();
+    return [...this.encoder.sites(), ...this.embeddings.sites()];
   }
 
   /** [B, T] -> [B, T, C]. `onHidden` sees the embeddings and each layer's output. */
@@ -127,7 +139,7 @@ export class BertForSequenceClassification extends Module implements SequenceCla
   }
 
   positionsOf(ids: Int32Array, length: number): Int32Array<ArrayBuffer> {
-    return bertPositions(ids, length, this.#config);
+    return bertPositions(ids, length, this.#config, this.bert.virtualTokens);
   }
 
   /** [B, T] -> logits [B, classes]. */
@@ -149,7 +161,7 @@ class BertTransform extends Module {
     super();
     this.dense = new Linear(gpu, c.hidden_size, c.hidden_size);
     this.LayerNorm = new LayerNorm(gpu, c.hidden_size, { eps: c.layer_norm_eps });
-    this.#activation = HIDDEN_ACTS[c.hidden_act ?? "gelu"];
+    this.#activation = hiddenActivation(c);
   }
 
   forward(hidden: Tensor): Tensor {
@@ -212,7 +224,7 @@ export class BertForMaskedLM extends Module implements MaskedLanguageModel {
   }
 
   positionsOf(ids: Int32Array, length: number): Int32Array<ArrayBuffer> {
-    return bertPositions(ids, length, this.#config);
+    return bertPositions(ids, length, this.#config, this.bert.virtualTokens);
   }
 
   /**

@@ -1,7 +1,7 @@
 import { type Gpu, showShape } from "../array/index.ts";
-import { linear, Parameter, type Tensor } from "../autograd/index.ts";
+import { add, linear, Parameter, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
-import { type ForwardOptions, Module, type Site } from "../nn/index.ts";
+import { type ForwardOptions, Module, positionsInFront, type Site, seenInFront } from "../nn/index.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
 
 /** A batch of texts on the GPU, padded at the left or at the right. */
@@ -11,8 +11,8 @@ export interface CausalInput {
   /** i32 [B, T], see `causalPositions`. */
   readonly positionIds: Tensor;
   /**
-   * i32 [B, S], 0 at padding: S = T, or with a cache all its rows. null: no padding. A token sees those before it
-   * that are no padding.
+   * i32 [B, S], 0 at padding: S = T, or with a cache all its rows but those of virtual tokens. null: no padding. A
+   * token sees those before it that are no padding.
    */
   readonly attentionMask: Tensor | null;
 }
@@ -32,6 +32,8 @@ export interface CausalLM extends Module {
   readonly vocabularySize: number;
   /** The longest text, in tokens. */
   readonly positions: number;
+  /** Tokens that an adaptation puts in front of every text: they take positions, and rows of a cache. */
+  readonly virtualTokens: number;
   /** Tokens that end a text. */
   readonly stopTokens: readonly number[];
   /** Layers, and channels of the keys (and of the values) of each. */
@@ -97,4 +99,35 @@ export function expectTokens(model: string, { inputIds, positionIds }: CausalInp
     throw new ShapeError(
       `${model}: positionIds ${showShape(positions)}, inputIds ${showShape(ids)}; expected the same`,
     );
+}
+
+/** A pass of a model with P virtual tokens in front of every text. */
+export interface PrefixedPass {
+  /** How many of them are in this pass: all in the first, none once a cache holds them. */
+  readonly front: number;
+  readonly positions: Tensor;
+  readonly mask: Tensor | null;
+}
+
+/** Positions and mask of a pass where P virtual tokens are in front: positions 0 to P - 1, seen by all. */
+export function prefixedPass(
+  { inputIds, positionIds, attentionMask }: CausalInput,
+  P: number,
+  { limit, cache }: { readonly limit: number; readonly cache?: KeyValueCache | undefined },
+): PrefixedPass {
+  if (P === 0) return { front: 0, positions: positionIds, mask: attentionMask };
+  const mask = seenInFront(attentionMask, P);
+  const held = cache?.length ?? 0;
+  if (held > 0) return { front: 0, positions: add(positionIds, P), mask };
+  const T = inputIds.shape[1] as number;
+  if (P + T > limit)
+    throw new ShapeError(
+      `prompt: ${P} virtual tokens and a batch of length ${T}; the model has positions for ${limit} (cut texts to ${limit - P})`,
+    );
+  return { front: P, positions: positionsInFront(positionIds, P, 0), mask };
+}
+
+/** Hidden states [B, P + T, C] without those of the P tokens in front. */
+export function withoutFront(hidden: Tensor, P: number): Tensor {
+  return P === 0 ? hidden : hidden.slice(1, P, hidden.shape[1] as number);
 }

@@ -107,6 +107,11 @@ function refusePruned(read: ConfigReader): void {
     throw new FormatError(`config: pruned_heads names layers ${layers.join(", ")}; supported: {}`);
 }
 
+/** The activation of the feed-forward part, under its name among the ops. */
+export function hiddenActivation({ hidden_act }: EncoderConfig): HiddenAct {
+  return HIDDEN_ACTS[hidden_act ?? "gelu"];
+}
+
 /** Dropout before the last linear layer of a classification head. */
 export function headDropout(config: EncoderConfig): number {
   return config.classifier_dropout ?? config.hidden_dropout_prob;

@@ -2,13 +2,17 @@ import type { Gpu } from "../array/index.ts";
 import { add, attention, drawOf, matmul, Parameter, type Tensor, tidy } from "../autograd/index.ts";
 import { loadStateDict, type RawTensor } from "../io/index.ts";
 import {
+  type Activation,
+  EmbeddedSite,
   Embedding,
+  KeysValuesSite,
   LayerNorm,
   LinearSite,
   Module,
   maybeDropout,
   OutputSite,
   type Site,
+  type SitePlace,
 } from "../nn/index.ts";
 import {
   CausalHead,
@@ -16,6 +20,8 @@ import {
   type CausalLM,
   type CausalOptions,
   expectTokens,
+  prefixedPass,
+  withoutFront,
 } from "./causal-lm.ts";
 import { idsIn } from "./config-reader.ts";
 import { defineFamily } from "./family.ts";
@@ -32,7 +38,11 @@ class Conv1D extends Module {
     this.bias = Parameter.zeros(gpu, [outputs]);
   }
 
-  forward(x: Tensor, activation?: Gpt2Activation): Tensor {
+  get isTransposed(): boolean {
+    return true;
+  }
+
+  forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
     return matmul(x, this.weight, { bias: this.bias, activation });
   }
 }
@@ -44,6 +54,8 @@ class Gpt2Attention extends Module {
   readonly c_attn: Conv1D;
   readonly c_proj: Conv1D;
   readonly #slices: readonly LinearSite[];
+  readonly #keysValues: KeysValuesSite;
+  readonly #dense: LinearSite;
   readonly #output: OutputSite;
   readonly #config: Gpt2Config;
   readonly #layer: number;
@@ -52,15 +64,26 @@ class Gpt2Attention extends Module {
     super();
     this.c_attn = new Conv1D(gpu, c.n_embd, 3 * c.n_embd);
     this.c_proj = new Conv1D(gpu, c.n_embd, c.n_embd);
-    const sizes = { inputs: c.n_embd, outputs: c.n_embd };
-    this.#slices = PARTS.map((part) => new LinearSite({ name: `${name}.c_attn.${part}`, layer }, sizes));
-    this.#output = new OutputSite({ name: `${name}.output`, layer }, c.n_embd);
+    const C = c.n_embd;
+    this.#slices = PARTS.map(
+      (role, i) =>
+        new LinearSite(
+          { name: `${name}.c_attn.${role}`, layer, role },
+          { of: this.c_attn, start: i * C, outputs: C },
+        ),
+    );
+    this.#keysValues = new KeysValuesSite(
+      { name: `${name}.keysValues`, layer, role: "keysValues" },
+      { inputs: C, channels: C, isCausal: true },
+    );
+    this.#dense = new LinearSite({ name: `${name}.c_proj`, layer, role: "attentionOutput" }, this.c_proj);
+    this.#output = outputSite(c, { name: `${name}.output`, layer, role: "attention" });
     this.#config = c;
     this.#layer = layer;
   }
 
   sites(): Site[] {
-    return [...this.#slices, this.#output];
+    return [...this.#slices, this.#keysValues, this.#dense, this.#output];
   }
 
   /** Of x = layerNorm(residual): adapt(c_proj(attention)), before dropout and residual. */
@@ -72,16 +95,23 @@ class Gpt2Attention extends Module {
       site.apply(fused.slice(2, i * channels, (i + 1) * channels), x, options),
     ) as [Tensor, Tensor, Tensor];
     const cached = options.cache?.append(this.#layer, k, v);
-    const attended = attention(q, cached?.keys ?? k, cached?.values ?? v, mask, {
+    const own = cached ? { ...cached, mask } : { keys: k, values: v, mask };
+    const all = this.#keysValues.apply(own, x, options);
+    const attended = attention(q, all.keys, all.values, all.mask, {
       heads,
       causal: true,
       scale: scoreScale(this.#config, this.#layer),
-      keyLength: cached?.keyLength,
+      keyLength: all.keyLength,
       dropout:
         options.draw && p > 0 ? { p, draw: drawOf(options.draw, "attention", this.#layer) } : undefined,
     });
-    return this.#output.apply({ value: this.c_proj.forward(attended), residual, layerNorm }, options);
+    const value = this.#dense.forward(attended, options);
+    return this.#output.apply({ value, residual, layerNorm }, options);
   }
+}
+
+function outputSite(c: Gpt2Config, place: SitePlace): OutputSite {
+  return new OutputSite(place, c.n_embd, { activation: gpt2Activation(c) });
 }
 
 function scoreScale(c: Gpt2Config, layer: number): number {
@@ -92,6 +122,8 @@ function scoreScale(c: Gpt2Config, layer: number): number {
 class Gpt2Mlp extends Module {
   readonly c_fc: Conv1D;
   readonly c_proj: Conv1D;
+  readonly #inner: LinearSite;
+  readonly #dense: LinearSite;
   readonly #output: OutputSite;
   readonly #activation: Gpt2Activation;
 
@@ -99,17 +131,20 @@ class Gpt2Mlp extends Module {
     super();
     this.c_fc = new Conv1D(gpu, c.n_embd, c.n_inner);
     this.c_proj = new Conv1D(gpu, c.n_inner, c.n_embd);
-    this.#output = new OutputSite({ name: `${name}.output`, layer }, c.n_embd);
+    this.#inner = new LinearSite({ name: `${name}.c_fc`, layer, role: "feedForwardInner" }, this.c_fc);
+    this.#dense = new LinearSite({ name: `${name}.c_proj`, layer, role: "feedForwardOutput" }, this.c_proj);
+    this.#output = outputSite(c, { name: `${name}.output`, layer, role: "feedForward" });
     this.#activation = gpt2Activation(c);
   }
 
   sites(): Site[] {
-    return [this.#output];
+    return [this.#inner, this.#dense, this.#output];
   }
 
   forward(residual: Tensor, layerNorm: LayerNorm, options: CausalOptions): Tensor {
-    const inner = this.c_fc.forward(layerNorm.forward(residual), this.#activation);
-    return this.#output.apply({ value: this.c_proj.forward(inner), residual, layerNorm }, options);
+    const inner = this.#inner.forward(layerNorm.forward(residual), options, this.#activation);
+    const value = this.#dense.forward(inner, options);
+    return this.#output.apply({ value, residual, layerNorm }, options);
   }
 }
 
@@ -151,7 +186,8 @@ class Gpt2Model extends Module {
   readonly wpe: Embedding;
   readonly h: readonly Gpt2Block[];
   readonly ln_f: LayerNorm;
-  readonly #p: number;
+  readonly #embedded: EmbeddedSite;
+  readonly #config: Gpt2Config;
 
   constructor(gpu: Gpu, c: Gpt2Config, name: string) {
     super();
@@ -159,27 +195,39 @@ class Gpt2Model extends Module {
     this.wpe = new Embedding(gpu, c.n_positions, c.n_embd);
     this.h = Array.from({ length: c.n_layer }, (_, i) => new Gpt2Block(gpu, c, i, `${name}.h.${i}`));
     this.ln_f = new LayerNorm(gpu, c.n_embd, { eps: c.layer_norm_epsilon });
-    this.#p = c.embd_pdrop;
+    const place = { name: `${name}.embedded`, layer: -1, role: "embedded" } as const;
+    this.#embedded = new EmbeddedSite(place, this.wte.weight);
+    this.#config = c;
   }
 
-  forward(
-    { inputIds, positionIds, attentionMask }: CausalInput,
-    options: CausalOptions,
-    onHidden?: (hidden: Tensor) => void,
-  ): Tensor {
+  get virtualTokens(): number {
+    return this.#embedded.virtualTokens;
+  }
+
+  sites(): Site[] {
+    return [...this.h.flatMap((block) => block.sites()), this.#embedded];
+  }
+
+  forward(input: CausalInput, options: CausalOptions, onHidden?: (hidden: Tensor) => void): Tensor {
+    const { n_positions: limit, embd_pdrop: p } = this.#config;
+    const { front, positions, mask } = prefixedPass(input, this.virtualTokens, {
+      limit,
+      cache: options.cache,
+    });
     let x = tidy(() => {
-      const sum = add(this.wte.forward(inputIds), this.wpe.forward(positionIds));
-      return maybeDropout(sum, this.#p, options, "embeddings");
+      const words = this.wte.forward(input.inputIds);
+      const tokens = front > 0 ? this.#embedded.apply(words, options) : words;
+      return maybeDropout(add(tokens, this.wpe.forward(positions)), p, options, "embeddings");
     });
     onHidden?.(x);
     for (const block of this.h) {
       const before = x;
-      x = tidy(() => block.forward(before, attentionMask, options));
+      x = tidy(() => block.forward(before, mask, options));
       if (onHidden) onHidden(x);
       else before.dispose(); // What backward needs of it lives on.
     }
-    options.cache?.advance(inputIds.shape[1] as number);
-    const y = this.ln_f.forward(x);
+    options.cache?.advance(x.shape[1] as number);
+    const y = tidy(() => withoutFront(this.ln_f.forward(x), front));
     if (onHidden) onHidden(y);
     else x.dispose();
     return y;
@@ -222,6 +270,10 @@ export class Gpt2LMHeadModel extends Module implements CausalLM {
     return this.#config.n_positions;
   }
 
+  get virtualTokens(): number {
+    return this.transformer.virtualTokens;
+  }
+
   get stopTokens(): readonly number[] {
     return idsIn(this.#config.eos_token_id);
   }
@@ -231,7 +283,7 @@ export class Gpt2LMHeadModel extends Module implements CausalLM {
   }
 
   sites(): Site[] {
-    return this.transformer.h.flatMap((block) => block.sites());
+    return this.transformer.sites();
   }
 
   hidden(input: CausalInput, options: CausalOptions = {}, onHidden?: (hidden: Tensor) => void): Tensor {

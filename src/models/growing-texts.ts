@@ -22,14 +22,15 @@ export function expectRoom(
   for (const [i, { length }] of prompts.entries()) {
     if (length === 0)
       throw new ShapeError(`${op}: prompt ${i} has no token; begin with the one that begins texts`);
-    const room = model.positions - length + 1;
+    const limit = model.positions - model.virtualTokens;
+    const room = limit - length + 1;
     if (room < 1)
       throw new ShapeError(
-        `${op}: prompt ${i} has ${length} tokens; the model has positions for ${model.positions} (cut it)`,
+        `${op}: prompt ${i} has ${length} tokens; the model has positions for ${limit} (cut it)`,
       );
     if (maxNew > room)
       throw new ShapeError(
-        `${op}: ${maxNew} new tokens after the ${length} of prompt ${i}; the model has positions for ${model.positions}, so ask for ${room} at most`,
+        `${op}: ${maxNew} new tokens after the ${length} of prompt ${i}; the model has positions for ${limit}, so ask for ${room} at most`,
       );
   }
   const { vocabularySize } = model;
@@ -74,7 +75,7 @@ export class GrowingTexts {
       for (let t = 0; t < prompt.length; t++)
         ids[(row + 1) * length - prompt.length + t] = prompt[t] as number;
     }
-    const size = { rows: prompts.length, capacity: this.#capacity };
+    const size = { rows: prompts.length, capacity: model.virtualTokens + this.#capacity };
     this.#cache = cache ? new KeyValueCache(model.gpu, { ...model.cacheShape, ...size }) : null;
     this.#ids = keep(tensor(model.gpu, ids, [prompts.length, length]));
     this.#mask = this.#maskOfPadding();

@@ -7,19 +7,31 @@ import {
   mul,
   rotaryEmbedding,
   rotaryTables,
-  silu,
   type Tensor,
   tensor,
   tidy,
 } from "../autograd/index.ts";
 import { loadStateDict, type RawTensor } from "../io/index.ts";
-import { Embedding, Linear, LinearSite, Module, OutputSite, RmsNorm, type Site } from "../nn/index.ts";
+import {
+  EmbeddedSite,
+  Embedding,
+  KeysValuesSite,
+  Linear,
+  LinearSite,
+  Module,
+  OutputSite,
+  RmsNorm,
+  type Site,
+  type SiteRole,
+} from "../nn/index.ts";
 import {
   CausalHead,
   type CausalInput,
   type CausalLM,
   type CausalOptions,
   expectTokens,
+  prefixedPass,
+  withoutFront,
 } from "./causal-lm.ts";
 import { idsIn } from "./config-reader.ts";
 import { defineFamily, type ModelFamily } from "./family.ts";
@@ -46,6 +58,7 @@ class LlamaAttention extends Module {
   readonly v_proj: Linear;
   readonly o_proj: Linear;
   readonly #sites: Readonly<Record<"q" | "k" | "v" | "o", LinearSite>>;
+  readonly #keysValues: KeysValuesSite;
   readonly #output: OutputSite;
   readonly #config: LlamaConfig;
   readonly #layer: number;
@@ -60,37 +73,49 @@ class LlamaAttention extends Module {
     this.o_proj = new Linear(gpu, queries, c.hidden_size, {
       bias: c.model_type === "llama" && c.attention_bias,
     });
-    const site = (part: "q" | "k" | "v" | "o"): LinearSite =>
-      new LinearSite({ name: `${name}.${part}_proj`, layer }, this[`${part}_proj`]);
-    this.#sites = { q: site("q"), k: site("k"), v: site("v"), o: site("o") };
-    this.#output = new OutputSite({ name: `${name}.output`, layer }, c.hidden_size);
+    const site = (part: "q" | "k" | "v" | "o", role: SiteRole): LinearSite =>
+      new LinearSite({ name: `${name}.${part}_proj`, layer, role }, this[`${part}_proj`]);
+    this.#sites = {
+      q: site("q", "query"),
+      k: site("k", "key"),
+      v: site("v", "value"),
+      o: site("o", "attentionOutput"),
+    };
+    this.#keysValues = new KeysValuesSite(
+      { name: `${name}.keysValues`, layer, role: "keysValues" },
+      { inputs: c.hidden_size, channels: keys, isCausal: true },
+    );
+    const place = { name: `${name}.output`, layer, role: "attention" } as const;
+    this.#output = new OutputSite(place, c.hidden_size, { activation: "silu" });
     this.#config = c;
     this.#layer = layer;
   }
 
   sites(): Site[] {
-    return [...Object.values(this.#sites), this.#output];
+    return [...Object.values(this.#sites), this.#keysValues, this.#output];
   }
 
   forward(residual: Tensor, layerNorm: RmsNorm, { angles, positions, mask, options }: LayerInput): Tensor {
     const { num_attention_heads: heads, num_key_value_heads: kvHeads, attention_dropout: p } = this.#config;
-    const { q: queries, k: keys, v: values, o: output } = this.#sites;
+    const sites = this.#sites;
     const x = layerNorm.forward(residual);
     const turned = (y: Tensor, n: number): Tensor =>
       rotaryEmbedding(y, angles.cos, angles.sin, { heads: n, positions });
-    const q = turned(queries.apply(this.q_proj.forward(x), x, options), heads);
-    const k = turned(keys.apply(this.k_proj.forward(x), x, options), kvHeads);
-    const v = values.apply(this.v_proj.forward(x), x, options);
+    const q = turned(sites.q.forward(x, options), heads);
+    const k = turned(sites.k.forward(x, options), kvHeads);
+    const v = sites.v.forward(x, options);
     const cached = options.cache?.append(this.#layer, k, v);
-    const attended = attention(q, cached?.keys ?? k, cached?.values ?? v, mask, {
+    const own = cached ? { ...cached, mask } : { keys: k, values: v, mask };
+    const all = this.#keysValues.apply(own, x, options);
+    const attended = attention(q, all.keys, all.values, all.mask, {
       heads,
       kvHeads,
       causal: true,
-      keyLength: cached?.keyLength,
+      keyLength: all.keyLength,
       dropout:
         options.draw && p > 0 ? { p, draw: drawOf(options.draw, "attention", this.#layer) } : undefined,
     });
-    const value = output.apply(this.o_proj.forward(attended), attended, options);
+    const value = sites.o.forward(attended, options);
     return this.#output.apply({ value, residual, layerNorm }, options);
   }
 }
@@ -109,10 +134,15 @@ class LlamaMlp extends Module {
     this.gate_proj = new Linear(gpu, c.hidden_size, c.intermediate_size, bias);
     this.up_proj = new Linear(gpu, c.hidden_size, c.intermediate_size, bias);
     this.down_proj = new Linear(gpu, c.intermediate_size, c.hidden_size, bias);
-    const site = (part: "gate" | "up" | "down"): LinearSite =>
-      new LinearSite({ name: `${name}.${part}_proj`, layer }, this[`${part}_proj`]);
-    this.#sites = { gate: site("gate"), up: site("up"), down: site("down") };
-    this.#output = new OutputSite({ name: `${name}.output`, layer }, c.hidden_size);
+    const site = (part: "gate" | "up" | "down", role: SiteRole): LinearSite =>
+      new LinearSite({ name: `${name}.${part}_proj`, layer, role }, this[`${part}_proj`]);
+    this.#sites = {
+      gate: site("gate", "feedForwardGate"),
+      up: site("up", "feedForwardInner"),
+      down: site("down", "feedForwardOutput"),
+    };
+    const place = { name: `${name}.output`, layer, role: "feedForward" } as const;
+    this.#output = new OutputSite(place, c.hidden_size, { activation: "silu" });
   }
 
   sites(): Site[] {
@@ -122,11 +152,8 @@ class LlamaMlp extends Module {
   forward(residual: Tensor, layerNorm: RmsNorm, options: CausalOptions): Tensor {
     const { gate, up, down } = this.#sites;
     const x = layerNorm.forward(residual);
-    const gated = gate.isEmpty
-      ? this.gate_proj.forward(x, { activation: "silu" })
-      : silu(gate.apply(this.gate_proj.forward(x), x, options));
-    const inner = mul(gated, up.apply(this.up_proj.forward(x), x, options));
-    const value = down.apply(this.down_proj.forward(inner), inner, options);
+    const inner = mul(gate.forward(x, options, "silu"), up.forward(x, options));
+    const value = down.forward(inner, options);
     return this.#output.apply({ value, residual, layerNorm }, options);
   }
 }
@@ -162,6 +189,8 @@ class LlamaModel extends Module {
   readonly embed_tokens: Embedding;
   readonly layers: readonly LlamaLayer[];
   readonly norm: RmsNorm;
+  readonly #embedded: EmbeddedSite;
+  readonly #limit: number;
 
   constructor(gpu: Gpu, c: LlamaConfig, name: string) {
     super();
@@ -171,16 +200,32 @@ class LlamaModel extends Module {
       (_, i) => new LlamaLayer(gpu, c, i, `${name}.layers.${i}`),
     );
     this.norm = new RmsNorm(gpu, c.hidden_size, { eps: c.rms_norm_eps });
+    const place = { name: `${name}.embedded`, layer: -1, role: "embedded" } as const;
+    this.#embedded = new EmbeddedSite(place, this.embed_tokens.weight);
+    this.#limit = c.max_position_embeddings;
+  }
+
+  get virtualTokens(): number {
+    return this.#embedded.virtualTokens;
+  }
+
+  sites(): Site[] {
+    return [...this.layers.flatMap((layer) => layer.sites()), this.#embedded];
   }
 
   forward(
-    { inputIds, positionIds, attentionMask }: CausalInput,
+    given: CausalInput,
     angles: Angles,
     options: CausalOptions,
     onHidden?: (hidden: Tensor) => void,
   ): Tensor {
-    const input = { angles, positions: positionIds, mask: attentionMask, options };
-    let x = this.embed_tokens.forward(inputIds);
+    const pass = { limit: this.#limit, cache: options.cache };
+    const { front, positions, mask } = prefixedPass(given, this.virtualTokens, pass);
+    const input = { angles, positions, mask, options };
+    let x = tidy(() => {
+      const words = this.embed_tokens.forward(given.inputIds);
+      return front > 0 ? this.#embedded.apply(words, options) : words;
+    });
     onHidden?.(x);
     for (const layer of this.layers) {
       const before = x;
@@ -188,8 +233,8 @@ class LlamaModel extends Module {
       if (onHidden) onHidden(x);
       else before.dispose(); // What backward needs of it lives on.
     }
-    options.cache?.advance(inputIds.shape[1] as number);
-    const y = this.norm.forward(x);
+    options.cache?.advance(x.shape[1] as number);
+    const y = tidy(() => withoutFront(this.norm.forward(x), front));
     if (onHidden) onHidden(y);
     else x.dispose();
     return y;
@@ -236,6 +281,10 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     return this.#config.max_position_embeddings;
   }
 
+  get virtualTokens(): number {
+    return this.model.virtualTokens;
+  }
+
   get stopTokens(): readonly number[] {
     return idsIn(this.#config.eos_token_id);
   }
@@ -246,12 +295,13 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 
   sites(): Site[] {
-    return this.model.layers.flatMap((layer) => layer.sites());
+    return this.model.sites();
   }
 
   hidden(input: CausalInput, options: CausalOptions = {}, onHidden?: (hidden: Tensor) => void): Tensor {
     expectTokens("llama", input);
-    const length = (options.cache?.length ?? 0) + (input.inputIds.shape[1] as number);
+    const held = options.cache?.length ?? 0;
+    const length = (held === 0 ? this.virtualTokens : held) + (input.inputIds.shape[1] as number);
     return this.model.forward(input, this.#anglesFor(length), options, onHidden);
   }
 

@@ -24,21 +24,24 @@ import { parseRobertaConfig, type RobertaConfig } from "./roberta-config.ts";
 
 /**
  * Position ids of RoBERTa: tokens count from paddingId + 1, padding has paddingId. ids [B, T], row-major.
- * Throws when a sequence is longer than the positions of the model.
+ * Throws when a sequence is longer than the positions of the model, of which `virtualTokens` in front take some.
  */
 export function robertaPositions(
   ids: Int32Array,
   length: number,
   config: RobertaConfig,
+  virtualTokens = 0,
 ): Int32Array<ArrayBuffer> {
   const { pad_token_id: padding, max_position_embeddings: positions } = config;
   const result = new Int32Array(ids.length);
   for (let row = 0; row < ids.length; row += length) {
     let next = padding;
     for (let t = row; t < row + length; t++) result[t] = ids[t] === padding ? padding : ++next;
-    if (next >= positions) {
+    const room = positions - padding - 1 - virtualTokens;
+    if (next - padding > room) {
+      const taken = virtualTokens > 0 ? ` beside ${virtualTokens} virtual ones` : "";
       throw new ShapeError(
-        `roberta: a sequence of ${next - padding} tokens; the model has positions for ${positions - padding - 1} (truncate to that)`,
+        `roberta: a sequence of ${next - padding} tokens; the model has positions for ${room}${taken} (truncate to that)`,
       );
     }
   }
@@ -52,12 +55,17 @@ export class RobertaModel extends Module {
 
   constructor(gpu: Gpu, c: RobertaConfig, name = "roberta") {
     super();
-    this.embeddings = new EncoderEmbeddings(gpu, c, { paddedPositions: true });
+    this.embeddings = new EncoderEmbeddings(gpu, c, { paddedPositions: true, name });
     this.encoder = new EncoderStack(gpu, c, `${name}.encoder`);
   }
 
+  /** How many tokens a prompt puts in front of every text. */
+  get virtualTokens(): number {
+    return this.embeddings.virtualTokens;
+  }
+
   sites(): Site[] {
-    return this.encoder.sites();
+    return [...this.encoder.sites(), ...this.embeddings.sites()];
   }
 
   /** [B, T] -> [B, T, C]. `onHidden` sees the embeddings and each layer's output. */
@@ -131,7 +139,7 @@ export class RobertaForSequenceClassification extends Module implements Sequence
   }
 
   positionsOf(ids: Int32Array, length: number): Int32Array<ArrayBuffer> {
-    return robertaPositions(ids, length, this.#config);
+    return robertaPositions(ids, length, this.#config, this.roberta.virtualTokens);
   }
 
   /** [B, T] -> logits [B, classes]. */
@@ -196,7 +204,7 @@ export class RobertaForMaskedLM extends Module implements MaskedLanguageModel {
   }
 
   positionsOf(ids: Int32Array, length: number): Int32Array<ArrayBuffer> {
-    return robertaPositions(ids, length, this.#config);
+    return robertaPositions(ids, length, this.#config, this.roberta.virtualTokens);
   }
 
   /**

@@ -36,10 +36,15 @@ export abstract class Module {
     return this;
   }
 
-  /** Gives the memory of every parameter back. */
+  /** Gives the memory of every parameter back, and what modules inside hold beside them. */
   dispose(): void {
-    for (const parameter of this.parameters()) parameter.dispose();
+    for (const value of Object.values(this)) disposeAll(value);
   }
+}
+
+function disposeAll(value: unknown): void {
+  if (value instanceof Parameter || value instanceof Module) value.dispose();
+  else if (Array.isArray(value)) for (const item of value) disposeAll(item);
 }
 
 function* parametersIn(name: string, value: unknown): IterableIterator<[string, Parameter]> {

@@ -2,6 +2,7 @@ import type { Gpu } from "../array/index.ts";
 import type { Parameter, Stream, Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import type { Module, Site } from "../nn/index.ts";
+import { trainedBase } from "./base-training.ts";
 import { type LearnedRouter, LearnedRouting } from "./learned-router.ts";
 import { type MergeWeights, weightsOf } from "./merge-weights.ts";
 import { banksIn, mergeInto, type NamedBank } from "./merging.ts";
@@ -12,6 +13,8 @@ import { alongPaths, type Path, type Routing } from "./routing.ts";
 /** A model as a method sees it. */
 export interface Adaptable {
   sites(): readonly Site[];
+  /** For methods that train some of the model's own parameters. */
+  namedParameters?(): Iterable<readonly [string, Parameter]>;
 }
 
 export interface AdaptationOptions {
@@ -31,7 +34,8 @@ export interface MergeOptions {
   readonly weights?: MergeWeights | null;
 }
 
-interface Part {
+/** What a method has built for one site. */
+export interface AdaptationPart {
   readonly site: Site;
   readonly module: Module;
 }
@@ -49,7 +53,9 @@ export class AdaptationSet {
   /** How rows go through the experts. Another one may stand in for a while: see ModuleMean, LearnedWeights. */
   routing: Routing;
   readonly #gpu: Gpu;
-  readonly #parts: readonly Part[];
+  readonly #parts: readonly AdaptationPart[];
+  /** Parameters of the model that the method trains, and whether they train without it. */
+  readonly #base: readonly { readonly parameter: Parameter; readonly trained: boolean }[];
   #attached = false;
   /** The path that a site computes along just now. */
   #path: Path | null = null;
@@ -64,16 +70,26 @@ export class AdaptationSet {
     this.name = name;
     this.method = method;
     this.#gpu = gpu;
-    const sites = matchSites(method.name, model.sites(), method.targets);
+    const all = model.sites();
+    const sites = method.targets ? matchSites(method.name, all, method.targets) : [];
+    this.#base = trainedBase(method, model, all).map((parameter) => ({
+      parameter,
+      trained: parameter.requiresGrad,
+    }));
     const own = stream.fold("init");
     const layers = sites.map(({ layer }) => layer);
     this.routes = new RouteTable(gpu, layers, method.experts);
     this.learned = router && learnedRouting(gpu, router, sites, method, own);
     this.routing = this.learned ?? this.routes;
-    const parts: Part[] = [];
+    const parts: AdaptationPart[] = [];
     this.#parts = parts;
     try {
-      for (const site of sites) parts.push({ site, module: method.build(gpu, site, own.fold(site.name)) });
+      const shared = new Map<number, Map<string, Module>>();
+      for (const site of sites) {
+        const ofLayer = shared.get(site.layer) ?? new Map<string, Module>();
+        shared.set(site.layer, ofLayer);
+        parts.push({ site, module: method.build(gpu, site, own.fold(site.name), ofLayer) });
+      }
       if (attached) this.attach();
     } catch (error) {
       this.dispose();
@@ -86,7 +102,15 @@ export class AdaptationSet {
     return !this.learned && expertsOf(this.method) > 1;
   }
 
-  /** Puts the parts into their sites. Throws where another set has taken this one's name. */
+  get isAttached(): boolean {
+    return this.#attached;
+  }
+
+  get parts(): readonly AdaptationPart[] {
+    return this.#parts;
+  }
+
+  /** Puts the parts into their sites, and has gradients of the base that it trains. Throws where another set has taken this one's name. */
   attach(): void {
     if (this.#attached) return;
     const taken = this.#parts.find(({ site }) => site.has(this.name));
@@ -102,16 +126,24 @@ export class AdaptationSet {
       this.method.attach(this.name, site, module, source);
       if (hasExperts) this.#routeThrough(site);
     }
+    for (const { parameter } of this.#base) parameter.requiresGrad = true;
   }
 
-  /** Takes the parts out of their sites; their parameters live on. */
+  /**
+   * Takes the parts out of their sites; their parameters live on. What it has trained of the base keeps its values, and
+   * is frozen again where it was before.
+   */
   detach(): void {
     if (!this.#attached) return;
     this.#attached = false;
     for (const { site } of this.#parts) site.detach(this.name);
+    for (const { parameter, trained } of this.#base) parameter.requiresGrad = trained;
   }
 
-  /** Parameters by name: `SITE.adapter.down.weight` and the like; of a learned router `SITE.adapter.router.weight`. */
+  /**
+   * Parameters beside the model's, by name: `SITE.adapter.down.weight` and the like; of a learned router
+   * `SITE.adapter.router.weight`.
+   */
   *namedParameters(): IterableIterator<[string, Parameter]> {
     for (const { site, module } of this.#parts) {
       const prefix = `${site.name}.${this.method.name}.`;
@@ -163,7 +195,7 @@ export class AdaptationSet {
         `merge: set "${mixture.name}" is at ${mixture.#parts.length} sites, "${this.name}" at ${this.#parts.length}; merge it for the same model`,
       );
     this.#parts.forEach(({ site, module }, i) => {
-      const source = mixture.#parts[i] as Part; // as many, see above
+      const source = mixture.#parts[i] as AdaptationPart; // as many, see above
       const own = weights && ((side: "down" | "up", M: number) => weightsOf(weights, site.layer, side, M));
       mergeInto(module, source.module, source.site.name, own);
     });
@@ -173,7 +205,7 @@ export class AdaptationSet {
     this.detach();
     this.routes.dispose();
     this.learned?.dispose();
-    for (const { module } of this.#parts) disposeModule(module);
+    for (const { module } of this.#parts) module.dispose();
   }
 
   #routeOf(layer: number, side: "down" | "up"): Tensor {
@@ -182,19 +214,44 @@ export class AdaptationSet {
 
   /** What is at a site is computed along each path that the routing gives. */
   #routeThrough(site: Site): void {
+    const through = <T>(path: Path, adapt: () => T): T => {
+      this.#path = path;
+      try {
+        return adapt();
+      } finally {
+        this.#path = null;
+      }
+    };
     const along = (x: Tensor, adapt: () => Tensor): Tensor =>
-      alongPaths(this.routing.paths(site, x), (path) => {
-        this.#path = path;
-        try {
-          return adapt();
-        } finally {
-          this.#path = null;
-        }
-      });
-    if (site.kind === "linear")
-      site.wrap(this.name, (adapt) => (y, x, options) => along(x, () => adapt(y, x, options)));
-    else if (site.kind === "output")
-      site.wrap(this.name, (adapt) => (output, options) => along(output.value, () => adapt(output, options)));
+      alongPaths(this.routing.paths(site, x), (path) => through(path, adapt));
+    switch (site.kind) {
+      case "linear":
+        site.wrap(this.name, (adapt) => (y, x, options) => along(x, () => adapt(y, x, options)));
+        break;
+      case "output":
+        site.wrap(
+          this.name,
+          (adapt) => (output, options) => along(output.value, () => adapt(output, options)),
+        );
+        break;
+      case "keysValues":
+        site.wrap(
+          this.name,
+          (adapt) => (x, options) => through(this.#onlyPath(site, x), () => adapt(x, options)),
+        );
+        break;
+      case "embedded": // tokens before the first layer, which no method makes of experts
+        break;
+    }
+  }
+
+  /** Of a site whose rows are not those of the texts. */
+  #onlyPath(site: Site, x: Tensor): Path {
+    const [path, ...others] = this.routing.paths(site, x);
+    if (path && others.length === 0 && path.weight === null) return path;
+    throw new ShapeError(
+      `router: the keys and values of ${this.method.name} at ${site.name} are not weighed by what comes in; draw routes`,
+    );
   }
 }
 
@@ -215,14 +272,4 @@ function learnedRouting(
       `router: "${router.name}" has one expert of ${method.name} to choose from; give experts: 2 or more`,
     );
   return new LearnedRouting(gpu, router, sites, { experts, stream });
-}
-
-/** Banks hold more than parameters. */
-function disposeModule(module: Module): void {
-  const rest = new Set(module.parameters());
-  for (const { bank } of banksIn(module)) {
-    for (const parameter of bank.parameters()) rest.delete(parameter);
-    bank.dispose();
-  }
-  for (const parameter of rest) parameter.dispose();
 }

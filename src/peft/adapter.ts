@@ -1,36 +1,51 @@
 import type { Gpu } from "../array/index.ts";
-import { add, gelu, geluTanh, relu, type Stream, silu } from "../autograd/index.ts";
+import { add, type Stream, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
-import { initNormal, Module } from "../nn/index.ts";
+import {
+  type Activation,
+  activate,
+  expectActivation,
+  initNormal,
+  Module,
+  type SublayerOutput,
+} from "../nn/index.ts";
 import { LinearBank } from "./linear-bank.ts";
-import { expertsOf, type PeftMethod, type Share } from "./method.ts";
-
-const ACTIVATIONS = { gelu, geluTanh, relu, silu } as const;
+import { expertsOf, type PeftMethod, type RouteSource, type Share } from "./method.ts";
 
 export interface AdapterConfig {
   /** Size of the bottleneck. */
   readonly bottleneck: number;
-  /** Default "gelu" (exact): BERT and RoBERTa. */
-  readonly activation?: keyof typeof ACTIVATIONS;
+  /** Default: that of the model's feed-forward parts (BERT, RoBERTa: gelu; GPT-2: geluTanh; Llama: silu). */
+  readonly activation?: Activation;
+  /** What is projected down: the sub-layer's output h ("value", default), or LN(h + x), x what is added to h. */
+  readonly input?: "value" | "normalised";
   /** M. 1 (default) is the plain adapter. */
   readonly experts?: number;
   /** Default "up". */
   readonly share?: Share;
   /** Standard deviation of every weight, up-projections too. Default 0.02. */
   readonly initStd?: number;
-  /** Site patterns. Default: after the feed-forward output, as AdaMix places it. */
+  /** Roles or name patterns. Default: after the feed-forward part, as AdaMix places it. */
   readonly targets?: readonly string[];
 }
 
-/** Two banks with an activation between, and the identity around: h + up(act(down(h))). */
-class AdapterModule extends Module {
+/** Two banks with an activation between: up(act(down(.))). */
+export class Bottleneck extends Module {
   readonly down: LinearBank;
   readonly up: LinearBank;
+  readonly #activation: Activation;
 
-  constructor(down: LinearBank, up: LinearBank) {
+  constructor(down: LinearBank, up: LinearBank, activation: Activation) {
     super();
     this.down = down;
     this.up = up;
+    this.#activation = activation;
+  }
+
+  /** What is added to the sub-layer's output: x [..., C] -> [..., C]. */
+  forward(x: Tensor, layer: number, routes: RouteSource): Tensor {
+    const inside = activate(this.down.forward(x, routes(layer, "down")), this.#activation);
+    return this.up.forward(inside, routes(layer, "up"));
   }
 }
 
@@ -42,24 +57,24 @@ class AdapterModule extends Module {
 export function adapter(config: AdapterConfig): PeftMethod {
   const {
     bottleneck,
-    activation = "gelu",
+    activation,
+    input = "value",
     experts = 1,
     share = "up",
     initStd = 0.02,
-    targets = ["layer.*.output"],
+    targets = ["feedForward"],
   } = config;
   if (!Number.isInteger(bottleneck) || bottleneck < 1) {
     throw new ShapeError(`adapter: bottleneck is ${bottleneck}, expected a whole number of 1 or more`);
   }
-  const act = Object.hasOwn(ACTIVATIONS, activation) ? ACTIVATIONS[activation] : null;
-  if (!act)
-    throw new ShapeError(
-      `adapter: activation "${activation}" is not one of ${Object.keys(ACTIVATIONS).join(", ")}`,
-    );
+  if (activation !== undefined) expectActivation("adapter", activation);
+  if (input !== "value" && input !== "normalised")
+    throw new ShapeError(`adapter: input is "${input}", expected "value" or "normalised"`);
   const counts = expertsOf(experts, share);
+  const settings = { bottleneck, ...(activation && { activation }), input, experts, share, initStd, targets };
   return {
     name: "adapter",
-    config: { method: "adapter", bottleneck, activation, experts, share, initStd, targets },
+    config: { method: "adapter", ...settings },
     targets,
     experts: counts,
     build(gpu: Gpu, site, stream: Stream) {
@@ -69,15 +84,21 @@ export function adapter(config: AdapterConfig): PeftMethod {
       const up = new LinearBank(gpu, { experts: counts.up, inputs: bottleneck, outputs: site.channels });
       initNormal(down.weight, stream.fold("down"), initStd);
       initNormal(up.weight, stream.fold("up"), initStd);
-      return new AdapterModule(down, up);
+      return new Bottleneck(down, up, activation ?? site.activation);
     },
     attach(set, site, module, routes) {
-      if (site.kind !== "output" || !(module instanceof AdapterModule)) return;
-      site.attach(set, ({ value }) => {
-        const inside = act(module.down.forward(value, routes(site.layer, "down")));
-        return add(value, module.up.forward(inside, routes(site.layer, "up")));
+      if (site.kind !== "output" || !(module instanceof Bottleneck)) return;
+      site.attach(set, (output) => {
+        const x = input === "value" ? output.value : normalised(output);
+        return add(output.value, module.forward(x, site.layer, routes));
       });
     },
     merged: () => adapter({ ...config, experts: 1 }),
+    fold: "an activation stands between its two products; keep the set attached",
   };
+}
+
+/** LN(h + x), by the sub-layer's own LayerNorm. */
+function normalised({ value, residual, layerNorm }: SublayerOutput): Tensor {
+  return layerNorm.forward(add(value, residual));
 }

@@ -2,10 +2,12 @@ export { adamixAdapter, adamixLora } from "./adamix.ts";
 export {
   type Adaptable,
   type AdaptationOptions,
+  type AdaptationPart,
   AdaptationSet,
   type MergeOptions,
 } from "./adaptation-set.ts";
 export { type AdapterConfig, adapter } from "./adapter.ts";
+export { bitFit, full, head, type TopLayersConfig, topLayers } from "./base-training.ts";
 export {
   type ConsistencyOptions,
   consistentLoss,
@@ -18,6 +20,8 @@ export {
   warmUpWeight,
 } from "./consistency.ts";
 export { type BankDiagnosis, diagnose } from "./diagnostics.ts";
+export { type FoldedBase, foldIntoBase } from "./fold.ts";
+export { type Ia3Config, ia3 } from "./ia3.ts";
 export {
   type Choice,
   type Chosen,
@@ -31,9 +35,20 @@ export {
 export { LinearBank } from "./linear-bank.ts";
 export { type LoraConfig, lora } from "./lora.ts";
 export { type LayerWeights, LearnedWeights, type MergeWeights, soupWeights } from "./merge-weights.ts";
-export { expertsOf, matchSites, type PeftMethod, type RouteSource, type Share } from "./method.ts";
+export {
+  type BaseParameter,
+  expertsOf,
+  type LinearWeights,
+  matchSites,
+  type PeftMethod,
+  type RouteSource,
+  type Share,
+} from "./method.ts";
 export { METHODS, methodFromConfig } from "./methods.ts";
 export { ModuleMean } from "./module-mean.ts";
+export { houlsby, pfeiffer } from "./placements.ts";
+export { type PrefixConfig, prefix } from "./prefix.ts";
+export { type PromptConfig, prompt } from "./prompt.ts";
 export { type DrawOptions, RouteTable } from "./route-table.ts";
 export {
   fixedRouter,
@@ -46,3 +61,4 @@ export {
   uniformRouter,
 } from "./router.ts";
 export type { Path, Routing } from "./routing.ts";
+export { type UnipeltConfig, unipelt } from "./unipelt.ts";
