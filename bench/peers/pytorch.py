@@ -158,6 +158,13 @@ def milliseconds(run, settle, repeats):
     return 1000 * (time.perf_counter() - started)
 
 
+def find_repeats(run, settle):
+    """How often the work is done between two waits, so that a sample is long enough. Fixed from then on."""
+    milliseconds(run, settle, 1)
+    fastest = milliseconds(run, settle, 1)
+    return max(1, min(MOST_REPEATS, math.ceil(SAMPLE_MS / fastest)))
+
+
 def peak_mib():
     """The process's largest resident memory so far."""
     with open("/proc/self/status") as file:
@@ -188,9 +195,7 @@ def serve():
     for _ in range(given.rehearsals):
         run()
         found += figures()
-    milliseconds(run, settle, 1)
-    fastest = milliseconds(run, settle, 1)
-    repeats = max(1, min(MOST_REPEATS, math.ceil(SAMPLE_MS / fastest)))
+    repeats = find_repeats(run, settle)
     tell({"versions": versions(), "figures": found})
     for line in sys.stdin:
         until = time.perf_counter() + json.loads(line)["seconds"]
