@@ -11,8 +11,10 @@ import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { type Gpu, openGpu } from "../src/index.ts";
 import { generationCases } from "./generation.ts";
+import { hostCases } from "./host.ts";
 import { kernelCases } from "./kernels.ts";
 import { type Measurement, measure } from "./measure.ts";
+import { productCases } from "./products.ts";
 import { circumstances, rounded, writeResults } from "./record.ts";
 import { stepCases } from "./steps.ts";
 
@@ -26,9 +28,8 @@ const { values } = parseArgs({
 const seconds = Number(values.seconds);
 if (!(seconds > 0)) throw new RangeError(`bench: --seconds is ${values.seconds}, expected more than 0`);
 const before = circumstances(); // the load of others, before ours
-const cases = [...kernelCases(), ...stepCases(), ...generationCases()].filter(({ name }) =>
-  name.includes(values.filter),
-);
+const all = [...productCases(), ...kernelCases(), ...hostCases(), ...stepCases(), ...generationCases()];
+const cases = all.filter(({ name }) => name.includes(values.filter));
 if (cases.length === 0) throw new RangeError(`bench: no case holds "${values.filter}"; --list names them`);
 
 if (values.list) console.log(cases.map(({ name }) => name).join("\n"));

@@ -21,7 +21,7 @@ function fake(name: string, first: object, answers: readonly (object | string)[]
   const program = `
     const answers = ${JSON.stringify(answers)};
     console.log("an engine greets");
-    console.log(${JSON.stringify(JSON.stringify(first))});
+    console.log(JSON.stringify({ ...${JSON.stringify(first)}, note: process.env.ADAMIX_TEST_NOTE }));
     require("node:readline").createInterface({ input: process.stdin }).on("line", () => {
       const answer = answers.shift();
       if (typeof answer === "string") throw new Error(answer);
@@ -83,6 +83,13 @@ peersTest("a peer that cannot is told with its reason, and the others go on", as
   assert.is(reasons.get("dies"), "ended by exit code 1: Error: out of luck");
   assert.match(reasons.get("absent") ?? "", "ENOENT");
   assert.is(reasons.get("not installed"), "not installed: npm ci");
+});
+
+peersTest("a peer has the environment that it asks for; its note reaches the standings", async () => {
+  const peers = [{ ...fake("adamix", ready(), [timed(1)]), env: { ADAMIX_TEST_NOTE: "two threads" } }];
+  const { standings } = await contest(work, "", peers, { rounds: 1, seconds: 0, limitSeconds: 20 });
+  assert.is(standings[0]?.note, "two threads");
+  assert.is(standings[0]?.peakMiB, 7);
 });
 
 peersTest("a peer that does not answer in time is left out", async () => {

@@ -26,6 +26,8 @@ export interface Standing {
   readonly ratio: number;
   readonly ratioInterval: readonly [low: number, high: number];
   readonly peakMiB: number;
+  /** What a reader of its time should know. */
+  readonly note: string | null;
   /** The first losses, or some elements of the results. */
   readonly figures: readonly number[];
 }
@@ -43,6 +45,7 @@ interface Contestant {
   readonly process: PeerProcess;
   readonly versions: Standing["versions"];
   readonly figures: readonly number[];
+  readonly note: string | null;
   readonly rounds: number[][];
   peakMiB: number;
 }
@@ -99,14 +102,15 @@ async function attempt<T>(peer: Peer, failures: Failure[], action: () => Promise
 
 async function prepare(peer: Peer, folder: string, { limitSeconds }: ContestOptions): Promise<Contestant> {
   if (peer.missing !== undefined) throw new PeerError(peer.missing);
-  const process = new PeerProcess(peer.command(folder), PEERS_FOLDER);
+  const process = new PeerProcess(peer.command(folder), PEERS_FOLDER, peer.env);
   try {
-    const { versions, figures } = await process.ask(null, limitSeconds);
+    const { versions, figures, note } = await process.ask(null, limitSeconds);
     return {
       peer,
       process,
       versions: versions as Standing["versions"],
       figures: figures as number[],
+      note: typeof note === "string" ? note : null,
       rounds: [],
       peakMiB: Number.NaN,
     };
@@ -137,6 +141,7 @@ function standing(one: Contestant, reference: Contestant | undefined, work: Work
     ratio: median(ratios),
     ratioInterval: medianInterval(ratios),
     peakMiB: one.peakMiB,
+    note: one.note,
     figures: one.figures,
   };
 }

@@ -15,8 +15,8 @@ export class PeerProcess {
   #lastWords = "";
   #end: string | null = null;
 
-  constructor([program, ...args]: readonly [string, ...string[]], cwd: string) {
-    this.#child = spawn(program, args, { cwd, stdio: "pipe" });
+  constructor([program, ...args]: readonly [string, ...string[]], cwd: string, env = {}) {
+    this.#child = spawn(program, args, { cwd, env: { ...process.env, ...env }, stdio: "pipe" });
     this.#child.on("error", (error) => this.#ended(error.message));
     this.#child.on("exit", (code, signal) => this.#ended(`ended by ${signal ?? `exit code ${code}`}`));
     this.#child.stdin.on("error", () => {}); // its end is told by "exit"

@@ -8,6 +8,8 @@ export interface Peer {
   readonly name: string;
   /** The command line that does the work of a folder. */
   command(folder: string): readonly [string, ...string[]];
+  /** Variables of its environment beside ours. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Why it cannot be started at all. */
   readonly missing?: string;
 }
@@ -26,7 +28,10 @@ function javascript(name: string, file: string, backend: string, module?: string
 }
 
 function python(name: string, program: string, device: "cpu" | "cuda", threads: number): Peer {
-  return { name, command: (folder) => [program, "pytorch.py", device, `${threads}`, folder] };
+  const command: Peer["command"] = (folder) => [program, "pytorch.py", device, `${threads}`, folder];
+  // The library of matrix products has threads of its own.
+  const own = { OMP_NUM_THREADS: `${threads}`, OPENBLAS_NUM_THREADS: `${threads}` };
+  return threads > 0 ? { name, command, env: own } : { name, command };
 }
 
 /** PyTorch with one thread and with all, and on CUDA where it sees a device. PYTHON names another python3. */

@@ -5,6 +5,7 @@
 
 import json
 import math
+import re
 import sys
 import time
 
@@ -178,9 +179,23 @@ def tell(message):
     print(json.dumps(message), flush=True)
 
 
+def blas():
+    """The library by which products of matrices are computed on the processor; None where it is inside PyTorch."""
+    with open("/proc/self/maps") as file:
+        names = re.findall(r"/(lib(?:openblas|mkl_rt|blis|blas)[^/\n]*\.so[^/\n]*)", file.read())
+    return " ".join(sorted(set(names))) or None
+
+
+def note():
+    library = blas() if DEVICE == "cpu" else None
+    if library is None or re.search("openblas|mkl|blis", library):
+        return None
+    return f"multiplies by the reference BLAS ({library}), many times slower than OpenBLAS: install libopenblas0"
+
+
 def versions():
     adapter = torch.cuda.get_device_name() if DEVICE == "cuda" else f"{torch.get_num_threads()} threads"
-    return {"torch": torch.__version__, "adapter": adapter}
+    return {"torch": torch.__version__, "adapter": adapter, "blas": blas() or "PyTorch's own"}
 
 
 def serve():
@@ -196,7 +211,7 @@ def serve():
         run()
         found += figures()
     repeats = find_repeats(run, settle)
-    tell({"versions": versions(), "figures": found})
+    tell({"versions": versions(), "figures": found, "note": note()})
     for line in sys.stdin:
         until = time.perf_counter() + json.loads(line)["seconds"]
         samples = [milliseconds(run, settle, repeats) / repeats]

@@ -124,6 +124,7 @@ function print(work: Work, standings: readonly Standing[], failures: readonly Fa
   for (const { peer, cannot } of failures)
     table.push([peer, { content: cannot, colSpan: 7, hAlign: "left" }]);
   console.log(table.toString());
+  for (const { peer, note } of standings) if (note !== null) console.log(`${peer}: ${note}`);
 }
 
 /** Versions stand once in the file, and figures are of interest where they differ. */

@@ -2,7 +2,7 @@
 //
 //     node --import tsx PEER BACKEND FOLDER      FOLDER: of writeWork()
 //
-// It prepares the work, does it as often as the manifest says, and prints {versions, figures}, or {cannot: reason}.
+// It prepares the work, does it as often as the manifest says, and prints {versions, figures, note?}, or {cannot: reason}.
 // Then for each line {seconds} it prints {samples: milliseconds of one time each, peakMiB}.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -23,6 +23,8 @@ export interface Given {
 
 /** A work that is ready to be done again and again. */
 export interface Prepared {
+  /** What a reader of its time should know. */
+  readonly note?: string;
   /** Does it once. The device may still be at it afterwards. */
   run(): void | Promise<void>;
   /** Waits until the device has done everything. */
@@ -60,7 +62,7 @@ export async function serve(start: () => Promise<Peer>): Promise<void> {
     const isLong = given.rehearsals > 1 && lastMs > SAMPLE_MS; // a first time may have compiled
     const repeats = isLong ? 1 : await findRepeats(prepared);
     checkDevices();
-    print({ versions, figures });
+    print({ versions, figures, note: prepared.note });
     for await (const line of createInterface({ input: process.stdin })) {
       const { seconds } = JSON.parse(line) as { seconds: number };
       const samples = await sample(prepared, repeats, seconds);
