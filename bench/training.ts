@@ -3,14 +3,7 @@
 import type { Parameter } from "../src/index.ts";
 import { capture, concat, type Gpu, noGrad, Stream, type Tensor, tidy } from "../src/index.ts";
 import { AdamW, clipGradNorm } from "../src/optim/index.ts";
-import {
-  AdaptationSet,
-  matchSites,
-  type PeftMethod,
-  RouteTable,
-  twoPassLoss,
-  uniformRouter,
-} from "../src/peft/index.ts";
+import { AdaptationSet, type PeftMethod, twoPassLoss, uniformRouter } from "../src/peft/index.ts";
 import { type Subject, subjectLoss } from "./subjects.ts";
 
 /** How the two passes of a mixture run: not at all, as one batch of twice the rows, or one after another. */
@@ -110,43 +103,18 @@ function lossOf(subject: Subject, passes: Passes, attached: Attached): Tensor {
 const NOTHING: Attached = { parameters: [], draw() {}, during() {}, dispose() {} };
 
 function attach(gpu: Gpu, subject: Subject, method: PeftMethod, passes: Passes): Attached {
-  if (passes === "two after one another") return attachByPass(gpu, subject, method);
   const set = new AdaptationSet(gpu, subject.model, method, { stream });
   const router = uniformRouter(stream);
+  const apart = passes === "two after one another";
   return {
     parameters: set.parameters(),
     draw(step) {
-      if (set.isMixture) set.routes.draw(router, { step, passes: passes === "one" ? 1 : 2 });
-    },
-    during() {},
-    dispose: () => set.dispose(),
-  };
-}
-
-/** The parts of an AdaptationSet with a table of routes for each pass: a captured step reads both. */
-function attachByPass(gpu: Gpu, subject: Subject, method: PeftMethod): Attached {
-  const sites = matchSites(method.name, subject.model.sites(), method.targets);
-  const layers = sites.map(({ layer }) => layer);
-  const tables = [0, 1].map(() => new RouteTable(gpu, layers, method.experts)) as [RouteTable, RouteTable];
-  const router = uniformRouter(stream);
-  let current = tables[0];
-  const modules = sites.map((site) => {
-    const module = method.build(gpu, site, stream.fold("init").fold(site.name));
-    method.attach("bench", site, module, (layer, side) => current.of(layer, side));
-    return module;
-  });
-  return {
-    parameters: modules.flatMap((module) => module.parameters()),
-    draw(step) {
-      for (const [pass, table] of tables.entries()) table.draw(router, { step, passes: 1, firstPass: pass });
+      if (set.isMixture) set.routes.draw(router, { step, passes: passes === "one" ? 1 : 2, apart });
     },
     during(pass) {
-      current = tables[pass] as RouteTable; // 0 or 1
+      if (set.isMixture) set.routes.usePass(pass);
     },
-    dispose() {
-      for (const site of sites) site.detach("bench");
-      for (const it of [...tables, ...modules]) it.dispose();
-    },
+    dispose: () => set.dispose(),
   };
 }
 
