@@ -1,11 +1,10 @@
 import type { Gpu } from "../array/index.ts";
-import { encodeSafetensors } from "../io/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
 import { countParameters } from "../nn/index.ts";
-import type { AdamW } from "../optim/index.ts";
 import { type AdaptationSet, diagnose } from "../peft/index.ts";
 import {
   type ClassificationScores,
+  encodeAdamW,
   type FineTuneResult,
   type MergedView,
   type Provenance,
@@ -71,7 +70,7 @@ export async function writeResults(
     best,
   };
   const extra = new Map<string, Uint8Array | string>([
-    ["optimizer.safetensors", await optimiserFile(trained.optimiser)],
+    ["optimizer.safetensors", encodeAdamW(await trained.optimiser.state())],
     ["state.json", `${JSON.stringify(state, null, 2)}\n`],
   ]);
   await saveAdapter(run.folder("checkpoint"), model, set, provenance, extra);
@@ -107,17 +106,4 @@ function provenanceOf({ config, labels, maxLength }: Prepared): Provenance {
     dtype,
     seed: training.seed,
   };
-}
-
-async function optimiserFile(optimiser: AdamW): Promise<Uint8Array> {
-  const { firstMoments, secondMoments, steps } = await optimiser.state();
-  const moments = (data: unknown) => {
-    const values = data as Float32Array; // AdamW keeps its moments in f32
-    return { dtype: "F32" as const, shape: [values.length], data: values };
-  };
-  return encodeSafetensors([
-    ["firstMoments", moments(firstMoments)],
-    ["secondMoments", moments(secondMoments)],
-    ["steps", { dtype: "U32", shape: [steps.length], data: steps as Uint32Array }],
-  ]);
 }
