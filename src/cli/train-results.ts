@@ -3,13 +3,14 @@ import type { SequenceClassifier } from "../models/index.ts";
 import { countParameters } from "../nn/index.ts";
 import { type AdaptationSet, diagnose } from "../peft/index.ts";
 import {
-  type ClassificationScores,
   encodeAdamW,
   type FineTuneResult,
   type MergedView,
   type Provenance,
   type RunFolder,
   saveAdapter,
+  spread,
+  type TaskScores,
 } from "../train/index.ts";
 import { labelsOf } from "./evaluation.ts";
 import { majorityShare } from "./report.ts";
@@ -47,7 +48,7 @@ export interface TrainedState {
   readonly set: AdaptationSet | null;
   readonly view: MergedView;
   readonly trained: FineTuneResult;
-  readonly scores: ClassificationScores;
+  readonly scores: TaskScores;
   readonly counts: ParameterCounts;
 }
 
@@ -58,7 +59,7 @@ export async function writeResults(
   prepared: Prepared,
   { model, set, view, trained, scores, counts }: TrainedState,
 ): Promise<void> {
-  const { config, steps, train, dev } = prepared;
+  const { config, steps, train, dev, metrics } = prepared;
   const provenance = provenanceOf(prepared);
   const { best } = trained;
   const state = {
@@ -78,7 +79,13 @@ export async function writeResults(
   run.write("summary.json", {
     task: config.task,
     method: config.method,
-    dev: { examples: dev.length, ...scores, majority: majorityShare(labelsOf(dev)) },
+    dev: {
+      examples: dev.length,
+      ...scores,
+      ...(metrics.regression
+        ? { labels: spread(labelsOf(dev)) }
+        : { majority: majorityShare(labelsOf(dev)) }),
+    },
     best,
     steps,
     trainExamples: train.length,

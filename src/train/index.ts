@@ -1,6 +1,7 @@
 export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
 export { CapturedSteps, type CapturedStepsOptions } from "./captured-steps.ts";
 export { type CausalFolder, type CausalLoadOptions, openCausalFolder } from "./causal-folder.ts";
+export { f1Score, matthews, pearson, spearman } from "./correlations.ts";
 export {
   type DecoderArchitecture,
   type DecoderRecipe,
@@ -97,6 +98,7 @@ export {
   readAdapterConfig,
   saveAdapter,
 } from "./saved-adapter.ts";
+export { decidingScore, scoreTask, type TaskMetrics, type TaskScores } from "./task-scores.ts";
 export type {
   FineTuneResult,
   StepReport,
