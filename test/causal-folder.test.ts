@@ -88,7 +88,7 @@ test("a folder without a tokenizer, or of an encoder, is refused", async () => {
   await refused(join(folder, "gpt2"), /model: no tokenizer in/);
   await refused(
     "embedded",
-    /model: roberta has no model for causal-lm; supported: sequence-classification, masked-lm/,
+    /model: roberta has no model for causal-lm; it has sequence-classification, masked-lm, and gpt2/,
   );
   const path = join(folder, "gpt2", "config.json");
   writeFileSync(path, JSON.stringify({ ...gpt2, architectures: ["GPT2ForSequenceClassification"] }));

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -196,6 +197,35 @@ hub("changed bytes are found by their hash, and removed", async () => {
   );
 });
 
+hub("what is wrong on this side is told at once, and not tried again", async () => {
+  await withHub(send, async (options, log) => {
+    const blob = join(options.cacheFolder ?? "", "models--org--tiny", "blobs", `${sha256}.incomplete`);
+    mkdirSync(blob, { recursive: true }); // a folder where the file should grow, as a full disk would refuse it too
+    assert.match(
+      await refusal(downloadModel("org/tiny", options)),
+      /model\.safetensors of org\/tiny takes \d+ more bytes: files: cannot write .*: it is a folder; make room, or name another cache with HF_HUB_CACHE/,
+    );
+    assert.equal(
+      log.filter((line) => line.includes("model.safetensors")),
+      [],
+      "nothing was asked for that could not be kept",
+    );
+  });
+});
+
+hub("an index that is no JSON is named", async () => {
+  const broken = { "model.safetensors.index.json": new TextEncoder().encode("{") };
+  await withHub(
+    send,
+    async (options) =>
+      assert.match(
+        await refusal(downloadModel("org/tiny", options)),
+        /model\.safetensors\.index\.json: Expected/,
+      ),
+    broken,
+  );
+});
+
 hub("a server that stops sending is given up, and tried again", async () => {
   const slow: Serve = (request, response, tries) => {
     if (tries === 3) return send(request, response, tries);
@@ -286,7 +316,10 @@ hub("sharded weights are fetched with their index, which may name no other place
   await withHub(
     send,
     async (options) =>
-      assert.match(await refusal(downloadModel("org/tiny", options)), /has no \.\.\/\.\.\/\.\.\/away\.bin/),
+      assert.match(
+        await refusal(downloadModel("org/tiny", options)),
+        /index\.json: it names the file "\.\.\/\.\.\/\.\.\/away\.bin"; expected a plain name/,
+      ),
     away,
   );
   await withHub(

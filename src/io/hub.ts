@@ -7,13 +7,13 @@ import {
   joinPath,
   linkOrCopy,
   openPartial,
-  readText,
   removePath,
   renameFile,
   writeFileAtomic,
 } from "../platform/index.ts";
 import { FormatError } from "./format-error.ts";
 import { hubCacheFolder, hubOffline, hubToken, RepoCache } from "./hub-cache.ts";
+import { shardNames } from "./tensor-file.ts";
 
 export interface HubOptions {
   /** Branch, tag or commit. Default "main". */
@@ -84,7 +84,8 @@ export async function downloadModel(repo: string, options: HubOptions = {}): Pro
   for (const name of SMALL_FILES) if (files.has(name)) await take(name);
   for (const name of weightsOf(repo, files)) {
     await take(name);
-    if (name.endsWith(".index.json")) for (const shard of shardsOf(joinPath(folder, name))) await take(shard);
+    if (name.endsWith(".index.json"))
+      for (const shard of shardNames(joinPath(folder, name))) await take(shard);
   }
   if (commit !== settings.revision) writeFileAtomic(cache.ref(settings.revision), commit);
   return folder;
@@ -160,11 +161,6 @@ function weightsOf(repo: string, files: ReadonlyMap<string, RemoteFile>): string
   return [found];
 }
 
-function shardsOf(path: string): Set<string> {
-  const { weight_map: map } = JSON.parse(readText(path)) as { weight_map?: Record<string, string> };
-  return new Set(Object.values(map ?? {}));
-}
-
 /** Downloads one file, with as many tries as are allowed, and checks it. */
 async function fetchBlob(
   repo: string,
@@ -181,7 +177,10 @@ async function fetchBlob(
     try {
       await continueDownload(repo, url, file, partial, settings);
     } catch (error) {
-      if (error instanceof FormatError) throw error;
+      // What is wrong with this machine's files, a full disk above all, is wrong at the next try too.
+      const isFinal = error instanceof FormatError || (error as Error).message.startsWith("files:");
+      if (isFinal)
+        throw error instanceof FormatError ? error : localFault(repo, file, partial, error as Error);
       reason =
         error instanceof Error ? (error.cause instanceof Error ? error.cause.message : error.message) : "";
       continue;
@@ -199,6 +198,14 @@ async function fetchBlob(
   const have = fileInfo(partial)?.bytes ?? 0;
   throw new FormatError(
     `hub: ${file.name} of ${repo} broke off at ${have} of ${file.bytes} bytes, ${settings.tries} times (${reason}); run it again to go on from there`,
+  );
+}
+
+function localFault(repo: string, file: RemoteFile, partial: string, cause: Error): FormatError {
+  const missing = file.bytes - (exists(partial) ? (fileInfo(partial)?.bytes ?? 0) : 0);
+  return new FormatError(
+    `hub: ${file.name} of ${repo} takes ${missing} more bytes: ${cause.message}; make room, or name another cache with HF_HUB_CACHE, and run it again to go on from there`,
+    { cause },
   );
 }
 

@@ -16,6 +16,8 @@ export interface CausalLoadOptions {
 export interface CausalFolder {
   readonly folder: string;
   readonly tokenizer: Tokenizer;
+  /** The longest text, in tokens. */
+  readonly positions: number;
   /** Reads the weights. */
   load(gpu: Gpu, options?: CausalLoadOptions): Promise<CausalLM>;
 }
@@ -38,15 +40,31 @@ function openConfigured(source: ModelFolder): CausalFolder {
   modelHead(family, "causal-lm"); // else it makes no texts, which is told now
   const hasTokenizer = TOKENIZER_FILES.some((file) => exists(joinPath(folder, file)));
   const isLettered = json.model === "gpt2-like" && !hasTokenizer;
+  const tokenizer = isLettered ? characterTokenizer() : folderTokenizer(folder, family.modelType);
+  const config = family.parseConfig(json) as { readonly vocab_size: number };
+  if (!isLettered) expectVocabulary(folder, tokenizer, config.vocab_size);
   return {
     folder,
-    tokenizer: isLettered ? characterTokenizer() : folderTokenizer(folder, family.modelType),
+    tokenizer,
+    positions: family.longest(config),
     async load(gpu, { dtype, onProgress } = {}) {
       const settings = { ...(dtype && { dtype }), ...(onProgress && { onProgress }) };
       const { model } = await loadModel(gpu, source, { task: "causal-lm", ...settings });
       return model;
     },
   };
+}
+
+/** Refuses tokens without a row in the embeddings. Special ones may be without: no text becomes them by itself. */
+function expectVocabulary(folder: string, tokenizer: Tokenizer, rows: number): void {
+  const special = new Set(tokenizer.specialIds);
+  for (let id = rows; id < tokenizer.vocabSize; id++) {
+    const token = tokenizer.tokenOf(id);
+    if (token === undefined || special.has(id)) continue;
+    throw new FormatError(
+      `model: ${folder}: its tokenizer has ${tokenizer.vocabSize} tokens, config.json says vocab_size ${rows}: "${token}" is ${id} (are both of one model?)`,
+    );
+  }
 }
 
 function openLlama2c(folder: string): CausalFolder {
@@ -60,9 +78,11 @@ function openLlama2c(folder: string): CausalFolder {
   try {
     const { config, tensors } = readLlama2c(readBytes(path));
     const tokenizer = scoredTokenizer(readBytes(joinPath(folder, "tokenizer.bin")));
+    expectVocabulary(folder, tokenizer, config.vocab_size);
     return {
       folder,
       tokenizer,
+      positions: config.max_position_embeddings,
       load: async (gpu, { dtype = "f32" } = {}) => {
         const model = llamaFromTensors(gpu, config, tensors, path);
         return dtype === "f32" ? model : model.setRequiresGrad(false).to(dtype);
