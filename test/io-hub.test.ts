@@ -78,7 +78,7 @@ async function withHub(
     else if (extra[path.slice(path.lastIndexOf("/") + 1)])
       response.end(extra[path.slice(path.lastIndexOf("/") + 1)]);
     else if (path.startsWith("/api/models/org/private")) response.writeHead(401).end();
-    else response.writeHead(404).end();
+    else response.writeHead(path.startsWith("/broken/") ? 503 : 404).end();
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const cacheFolder = mkdtempSync(join(tmpdir(), "adamix-hub-"));
@@ -289,8 +289,23 @@ hub("errors say what to do", async () => {
   const closed = { cacheFolder: tmpdir(), endpoint: "http://127.0.0.1:9", token: null };
   assert.match(
     await refusal(downloadModel("org/tiny", closed)),
-    /127\.0\.0\.1:9 cannot be reached \(.*\); set HF_HUB_OFFLINE=1/,
+    /127\.0\.0\.1:9 cannot be reached \(.*\), and org\/tiny is not in the cache; look at the network, or name a folder/,
   );
+});
+
+hub("a hub that does not answer is no reason to do without what is in the cache", async () => {
+  await withHub(send, async (options) => {
+    const folder = await downloadModel("org/tiny", options);
+    for (const endpoint of ["http://127.0.0.1:9", `${options.endpoint}/broken`])
+      assert.is(await downloadModel("org/tiny", { ...options, endpoint }), folder, endpoint);
+    assert.match(
+      await refusal(
+        downloadModel("org/tiny", { ...options, endpoint: `${options.endpoint}/broken`, revision: "v2" }),
+      ),
+      /revision\/v2\?blobs=true answered 503; try again later/,
+    );
+    assert.match(await refusal(downloadModel("org/private", options)), /private, gated or not there/);
+  });
 });
 
 hub("sharded weights are fetched with their index, which may name no other place", async () => {

@@ -65,14 +65,21 @@ const SMALL_FILES = [
 
 /**
  * Downloads a model's config, tokenizer and weights (safetensors, else PyTorch's) and gives the folder that holds them.
- * Files in the cache are not downloaded again; broken downloads go on where they stopped; a file gets its final name
+ * Which commit the revision is, is asked each time, as by Python's library; where the hub does not answer, the cache's is
+ * taken. Files in the cache are not downloaded again; broken downloads go on where they stopped; a file gets its final name
  * when its size and hash are right.
  */
 export async function downloadModel(repo: string, options: HubOptions = {}): Promise<string> {
   const settings = settingsOf(options);
   const cache = new RepoCache(settings.cacheFolder, repo);
   if (settings.offline) return cachedSnapshot(repo, cache, settings.revision);
-  const { commit, files } = await describe(repo, settings);
+  const described = await describe(repo, settings).catch((error: unknown) => {
+    // As Python's library does: a hub that does not answer is no reason to do without what is here.
+    if (error instanceof Unreachable && snapshotOf(cache, settings.revision)) return null;
+    throw error;
+  });
+  if (!described) return cachedSnapshot(repo, cache, settings.revision);
+  const { commit, files } = described;
   const folder = cache.snapshot(commit);
   const take = async (name: string): Promise<void> => {
     const file = files.get(name);
@@ -109,10 +116,19 @@ function settingsOf(options: HubOptions): Settings {
   };
 }
 
-function cachedSnapshot(repo: string, cache: RepoCache, revision: string): string {
+/** The hub cannot be reached, or is out of order. */
+class Unreachable extends FormatError {}
+
+/** The folder of a revision that was downloaded before. */
+function snapshotOf(cache: RepoCache, revision: string): string | null {
   const commit = cache.knownCommit(revision);
   const folder = commit && cache.snapshot(commit);
-  if (folder && exists(joinPath(folder, "config.json"))) return folder;
+  return folder && exists(joinPath(folder, "config.json")) ? folder : null;
+}
+
+function cachedSnapshot(repo: string, cache: RepoCache, revision: string): string {
+  const folder = snapshotOf(cache, revision);
+  if (folder) return folder;
   throw new FormatError(
     `hub: ${repo} (${revision}) is not in the cache ${cache.folder}, and the network is not to be used; unset HF_HUB_OFFLINE, or name a folder`,
   );
@@ -268,8 +284,8 @@ async function request(
     if (signal) throw cause;
     const reason =
       cause instanceof Error && cause.cause instanceof Error ? cause.cause.message : String(cause);
-    throw new FormatError(
-      `hub: ${new URL(url).host} cannot be reached (${reason}); set HF_HUB_OFFLINE=1 to use what is in the cache`,
+    throw new Unreachable(
+      `hub: ${new URL(url).host} cannot be reached (${reason}), and ${repo} is not in the cache; look at the network, or name a folder`,
     );
   }
   const { status } = response;
@@ -281,6 +297,7 @@ async function request(
   }
   if (status === 404) throw new FormatError(`hub: ${url} does not exist (404); is the name right?`);
   if (signal && (status === 429 || status >= 500)) throw new Error(`the hub answered ${status}`);
+  if (status >= 500) throw new Unreachable(`hub: ${url} answered ${status}; try again later`);
   throw new FormatError(`hub: ${url} answered ${status}`);
 }
 

@@ -1,10 +1,10 @@
 import type { Gpu, HalfType } from "../array/index.ts";
 import { characterTokenizer, scoredTokenizer, type Tokenizer } from "../data/index.ts";
 import { FormatError, type HubOptions } from "../io/index.ts";
-import { type CausalLM, llamaFromTensors, modelHead, readLlama2c } from "../models/index.ts";
+import { type CausalLM, LLAMA, LlamaForCausalLM, modelHead, readLlama2c } from "../models/index.ts";
 import { exists, joinPath, listFolder, readBytes } from "../platform/index.ts";
 import { folderTokenizer } from "./folder-tokenizer.ts";
-import { loadModel, type ModelFolder, modelFolderPath, openModelFolder } from "./load-model.ts";
+import { fillModel, loadModel, type ModelFolder, modelFolderPath, openModelFolder } from "./load-model.ts";
 
 export interface CausalLoadOptions {
   /** f16 or bf16: frozen matrices are stored in that type. Default f32. */
@@ -83,9 +83,16 @@ function openLlama2c(folder: string): CausalFolder {
       folder,
       tokenizer,
       positions: config.max_position_embeddings,
-      load: async (gpu, { dtype = "f32" } = {}) => {
-        const model = llamaFromTensors(gpu, config, tensors, path);
-        return dtype === "f32" ? model : model.setRequiresGrad(false).to(dtype);
+      async load(gpu, { dtype = "f32", onProgress } = {}) {
+        const model = new LlamaForCausalLM(gpu, config);
+        const options = { what: path, dtype, ...(onProgress && { onProgress }) };
+        try {
+          await fillModel(model, tensors, LLAMA, modelHead(LLAMA, "causal-lm"), options);
+          return model;
+        } catch (error) {
+          model.dispose();
+          throw error;
+        }
       },
     };
   } catch (error) {
