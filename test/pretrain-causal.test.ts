@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Gpu } from "../src/array/index.ts";
 import { Stream } from "../src/autograd/index.ts";
-import { bpeTokenizer, PackedTexts, pretrainingLines } from "../src/data/index.ts";
+import { bpeTokenizer, PackedTexts } from "../src/data/index.ts";
 import {
   type CausalLM,
   Gpt2LMHeadModel,
@@ -233,70 +233,58 @@ function unigramEntropy(packed: PackedTexts): number {
   return [...counts.values()].reduce((sum, n) => sum - (n / labels.length) * Math.log(n / labels.length), 0);
 }
 
-for (const architecture of ["gpt2", "llama"] as const)
+const NAMES =
+  "sunday monday tuesday wednesday thursday friday saturday january february march april may june july august september october november december";
+
+/** Twelve names from any on, round and round: where a text begins is all that is left to guess. */
+const names = NAMES.split(" ");
+const lines = Array.from({ length: 700 }, (_, i) =>
+  Array.from({ length: 12 }, (_, t) => names[(i * 7 + t) % names.length]).join(" "),
+);
+const RECIPE: Partial<DecoderRecipe> = {
+  vocabSize: 300,
+  hiddenSize: 32,
+  layers: 2,
+  heads: 4,
+  maxLength: 24,
+  steps: 60,
+  batchSize: 8,
+  lr: 0.01,
+};
+
+for (const given of [
+  { ...RECIPE, architecture: "gpt2" },
+  { ...RECIPE, architecture: "llama", keyValueHeads: 2 },
+] as const)
   training(
-    `${architecture}: text to a model that has learnt far more than how often tokens come`,
+    `${given.architecture}: from texts to a model that knows what follows; stopped and gone on`,
     async () => {
-      const lines = pretrainingLines(700, { seed: 1 });
-      const texts = { train: lines.slice(0, 670), held: lines.slice(670) };
-      const given: Partial<DecoderRecipe> = {
-        architecture,
-        vocabSize: 300,
-        hiddenSize: 32,
-        layers: 2,
-        heads: 4,
-        maxLength: 24,
-        steps: 120,
-        batchSize: 12,
-        lr: 0.01,
-      };
-      const recipe = decoderRecipe(architecture === "llama" ? { ...given, keyValueHeads: 2 } : given);
+      const recipe = decoderRecipe(given);
+      const data = { train: lines.slice(0, 670), held: lines.slice(670) };
       const scores: number[] = [];
-      let saved: FolderFiles | null = null;
-      let tokens = 0;
-      const made = await pretrainDecoder(
-        gpu,
-        recipe,
-        { train: lines.slice(0, 670), held: lines.slice(670) },
-        {
-          onStart: (start) => {
-            tokens = start.tokens;
-          },
-          evaluate: { everySteps: 40, onScores: (_, { loss }) => void scores.push(loss) },
-          checkpoint: {
-            everySteps: 100,
-            save: (files) => {
-              saved = files;
-            },
-          },
-        },
-      );
-      assert.ok(tokens > 10_000, `${tokens} tokens`);
+      const saved: FolderFiles[] = [];
+      const made = await pretrainDecoder(gpu, recipe, data, {
+        evaluate: { everySteps: 25, onScores: (_, { loss }) => void scores.push(loss) },
+        checkpoint: { everySteps: 50, save: (files) => void saved.push(files) },
+      });
+      const entropy = unigramEntropy(packedLines(made.files, data.train));
+      assert.ok(made.loss < 0.3 * entropy, `held-out loss ${made.loss}, entropy of single tokens ${entropy}`);
       assert.is(scores.length, 2, "the last step is scored by its result");
       assert.ok(
         (scores[0] ?? 0) > (scores[1] ?? 0) && (scores[1] ?? 0) > made.loss,
         `${scores} ${made.loss}`,
       );
-      const entropy = unigramEntropy(packedLines(made.files, texts.train));
-      assert.ok(made.loss < 0.8 * entropy, `held-out loss ${made.loss}, entropy of single tokens ${entropy}`);
-      const bytes = new Map(
-        [...(saved ?? new Map<string, Uint8Array | string>())].map(([name, content]) => [
-          name,
-          typeof content === "string" ? new TextEncoder().encode(content) : content,
-        ]),
-      );
-      const resumed = await pretrainDecoder(
-        gpu,
-        recipe,
-        { train: lines.slice(0, 670), held: lines.slice(670) },
-        { from: bytes },
-      );
+
+      const from = new Map<string, Uint8Array>();
+      for (const [name, content] of saved[0] ?? [])
+        from.set(name, typeof content === "string" ? new TextEncoder().encode(content) : content);
+      const resumed = await pretrainDecoder(gpu, recipe, data, { from });
       assert.equal(resumed.files, made.files, "a resumed training writes the same files");
       const other = await pretrainDecoder(
         gpu,
         recipe,
-        { ...texts, train: lines.slice(0, 660) },
-        { from: bytes },
+        { ...data, train: lines.slice(0, 660) },
+        { from },
       ).catch((error: Error) => error.message);
       assert.match(
         String(other),
