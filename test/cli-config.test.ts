@@ -77,6 +77,10 @@ config("mistakes are told with the key, the value and what is near", () => {
   assert.match(told(...base, "data=folder"), "brings its own sentences");
   assert.match(told("task=sentiment"), "method is missing: one of head");
   assert.match(told("task=sst2", "method=lora"), /model is missing/);
+  assert.match(
+    told("task=sentiment", "method=lora", "dtype=f64"),
+    /dtype is "f64", expected one of f32, f16, bf16/,
+  );
   assert.match(told("task=sst2", "method=lora", "model=embedded"), /data is missing/);
   assert.match(told("task=text", "method=lora", "model=embedded"), /labels is missing/);
   assert.match(told("task=sentiment", "method=head", "consistency.weight=1"), /head has one pass/);

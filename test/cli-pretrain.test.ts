@@ -92,6 +92,10 @@ cli("flags of the other objective, and recipes that make no model, are refused i
     { objective: "causal", resume: true, lr: 1 },
     /--resume goes on with the recipe in x; leave --lr out/,
   );
+  refused(
+    { objective: "causal", column: "a", split: "line" },
+    /--split line is for files; with --column each row/,
+  );
   refused({ objective: "masked", resume: true }, /--resume of --objective causal/);
   const small = { vocabSize: 300, hiddenSize: 16, heads: 2, layers: 1, steps: 12 };
   const fails = async (recipe: PretrainCommand["recipe"], message: RegExp, to = "none"): Promise<void> => {

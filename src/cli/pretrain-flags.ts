@@ -126,30 +126,34 @@ export function pretrainCommand(
   sources: readonly string[],
   options: Readonly<Record<string, unknown>>,
 ): PretrainCommand {
+  const readOf = ({ flag }: RecipeFlag): unknown => options[new Option(flag).attributeName()];
+  const given = RECIPE_FLAGS.filter((flag) => readOf(flag) !== undefined);
   const { out, objective, column, split, evaluateEvery, saveEvery, resume, force, device } =
     options as unknown as PretrainCommand; // commander has read them by the parsers above
+  const recipe = Object.fromEntries(given.map((flag) => [flag.name, readOf(flag)]));
   const command = { sources, out, objective, column, split, evaluateEvery, saveEvery, resume, force, device };
-  const recipe: Record<string, unknown> = {};
-  const stray: string[] = [];
-  for (const { flag, name, only } of RECIPE_FLAGS) {
-    const option = new Option(flag);
-    const value = options[option.attributeName()];
-    if (value === undefined) continue;
-    recipe[name] = value;
-    if (resume || (only && only !== objective)) stray.push(option.long ?? flag);
-  }
-  if (resume && (force || stray.length > 0))
-    throw new UsageError(
-      `pretrain: --resume goes on with the recipe in ${out}; leave ${force ? "--force" : stray.join(", ")} out`,
-    );
-  const causalOnly = { split, evaluateEvery, saveEvery, resume: resume || undefined };
-  if (objective === "masked")
-    for (const [name, value] of Object.entries(causalOnly))
-      if (value !== undefined)
-        stray.push(`--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
-  if (stray.length > 0) {
-    const other = objective === "masked" ? "causal" : "masked";
-    throw new UsageError(`pretrain: ${stray.join(", ")} of --objective ${other}, which is ${objective} here`);
-  }
+  refuseTogether(command, given);
   return { ...command, recipe };
+}
+
+function refuseTogether(command: Omit<PretrainCommand, "recipe">, recipeFlags: readonly RecipeFlag[]): void {
+  const { out, objective, column, split, evaluateEvery, saveEvery, resume, force } = command;
+  const longOf = ({ flag }: RecipeFlag): string => flag.split(" ")[0] ?? flag;
+  const fixed = [...(force ? ["--force"] : []), ...recipeFlags.map(longOf)];
+  if (resume && objective === "causal" && fixed.length > 0)
+    throw new UsageError(
+      `pretrain: --resume goes on with the recipe in ${out}; leave ${fixed.join(", ")} out`,
+    );
+  if (column !== undefined && split !== undefined)
+    throw new UsageError(`pretrain: --split ${split} is for files; with --column each row is a text`);
+  const ofCausal = { "--split": split, "--evaluate-every": evaluateEvery, "--save-every": saveEvery };
+  const others = recipeFlags.filter(({ only }) => only && only !== objective).map(longOf);
+  if (objective === "masked") {
+    for (const [flag, value] of Object.entries(ofCausal)) if (value !== undefined) others.push(flag);
+    if (resume) others.push("--resume");
+  }
+  if (others.length > 0)
+    throw new UsageError(
+      `pretrain: ${others.join(", ")} of --objective ${objective === "masked" ? "causal" : "masked"}, which is ${objective} here`,
+    );
 }
