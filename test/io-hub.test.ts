@@ -84,7 +84,7 @@ async function withHub(
   const cacheFolder = mkdtempSync(join(tmpdir(), "adamix-hub-"));
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   try {
-    await body({ cacheFolder, endpoint, token: null, stallMs: 200, tries: 3 }, log);
+    await body({ cacheFolder, endpoint, token: null, stallMs: 10_000, tries: 3 }, log);
   } finally {
     server.closeAllConnections();
     server.close();
@@ -233,13 +233,16 @@ hub("a server that stops sending is given up, and tried again", async () => {
     response.write(weights.subarray(0, 10 * tries));
   };
   await withHub(slow, async (options) => {
-    const folder = await downloadModel("org/tiny", options);
+    const folder = await downloadModel("org/tiny", { ...options, stallMs: 500 });
     assert.equal(new Uint8Array(readFileSync(join(folder, "model.safetensors"))), weights);
   });
   await withHub(
     (_request, response) => void response.writeHead(200).flushHeaders(),
     async (options) => {
-      assert.match(await refusal(downloadModel("org/tiny", options)), /3 times \(no byte for 200 ms\)/);
+      assert.match(
+        await refusal(downloadModel("org/tiny", { ...options, stallMs: 500 })),
+        /3 times \(no byte for 500 ms\)/,
+      );
     },
   );
 });
