@@ -57,7 +57,16 @@ cli(
       "--method",
       "adamix-lora",
     ];
-    const printed = await succeed(...base, ...length, "--set", "training.weightDecay=0.01", "--out", run);
+    const printed = await succeed(
+      ...base,
+      ...length,
+      "--set",
+      "training.weightDecay=0.01",
+      "--experts",
+      "2",
+      "--out",
+      run,
+    );
     assert.match(printed, /24 to evaluate on \(numbers of mean \d\.\d+, deviation 1\.\d+\)/);
     const evaluations = [...printed.matchAll(/^step \d+\/60 {2}dev (pearson .*)$/gm)].map(
       ([, scores]) => scores ?? "",
@@ -76,14 +85,17 @@ cli(
 
     const pair = ["--text", "the soup was fine .", "--pair", "the rain was fine ."];
     const other = ["--text", "the soup was fine .", "--pair", "the rain was bland ."];
-    const [again, routes, predicted] = await Promise.all([
+    const [again, routes, predicted, each] = await Promise.all([
       succeed("evaluate", run),
       succeed("evaluate", run, "--mode", "ensemble"),
       succeed("predict", run, ...pair, ...other),
+      succeed("inspect", run, "--routes", "--limit", "6"),
     ]);
     assert.match(again, new RegExp(`^dev, merged experts: pearson ${p} {2}spearman ${s} `, "m"));
     assert.match(again, /24 examples; numbers of mean /);
     assert.match(routes, SCORES);
+    assert.match(routes, /^deviation of a number between 4 runs \d\.\d{6}$/m);
+    assert.match(each, /^down,up of each layer +pearson +spearman +mse$/m);
     const [same = Number.NaN, different = Number.NaN] = [
       ...predicted.matchAll(/^(-?\d+\.\d{6}) +the soup/gm),
     ].map((m) => Number(m[1]));
