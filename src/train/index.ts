@@ -1,3 +1,12 @@
+export {
+  ADAPTER_FORMATS,
+  type AdapterFile,
+  type AdapterFormatName,
+  type ExportOptions,
+  exportAdapter,
+  type ImportOptions,
+  importAdapter,
+} from "../formats/index.ts";
 export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
 export { CapturedSteps, type CapturedStepsOptions } from "./captured-steps.ts";
 export { type CausalFolder, type CausalLoadOptions, openCausalFolder } from "./causal-folder.ts";
@@ -65,6 +74,7 @@ export { type RouteScore, routeScores } from "./route-scores.ts";
 export { RunFolder } from "./run-folder.ts";
 export { type SavableModel, type SaveModelOptions, saveModel } from "./save-model.ts";
 export {
+  type AdaptedModel,
   type AdapterConfigFile,
   loadAdapter,
   type Provenance,
