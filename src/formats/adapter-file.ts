@@ -12,6 +12,8 @@ export interface ModelTraits {
   /** `model_type` of config.json. */
   readonly type: string;
   readonly layers: number;
+  /** Activation of the feed-forward parts, which adapters take where they name none. */
+  readonly activation?: string;
   /** What a classification head reads: the first token or the mean of all. Absent: no such head, or the first. */
   readonly pooling?: string;
 }

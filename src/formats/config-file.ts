@@ -71,11 +71,13 @@ function parse(path: string): unknown {
   }
 }
 
-/** JSON as the Python tools write it: keys sorted, indented by two. */
-export function sortedJson(value: Readonly<Record<string, unknown>>): string {
+/** JSON as the Python tools write it: keys sorted, indented by two. `floats`: keys whose whole numbers get a point. */
+export function sortedJson(value: Readonly<Record<string, unknown>>, floats: readonly string[] = []): string {
   const sorted = (_: string, inner: unknown): unknown =>
     typeof inner === "object" && inner !== null && !Array.isArray(inner)
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
       : inner;
-  return `${JSON.stringify(value, sorted, 2)}\n`;
+  let text = JSON.stringify(value, sorted, 2);
+  for (const key of floats) text = text.replace(new RegExp(`("${key}": -?\\d+)(,?\\n)`, "g"), "$1.0$2");
+  return `${text}\n`;
 }

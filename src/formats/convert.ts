@@ -1,6 +1,13 @@
 import { FormatError } from "../io/index.ts";
-import { exists, writeFolderAtomic } from "../platform/index.ts";
-import { type AdapterFile, adapterFiles, mergedFile, readAdapterFile } from "./adapter-file.ts";
+import { exists, joinPath, writeFolderAtomic } from "../platform/index.ts";
+import {
+  ADAPTER_WEIGHTS,
+  type AdapterFile,
+  adapterFiles,
+  mergedFile,
+  readAdapterFile,
+} from "./adapter-file.ts";
+import { exportAdapters, importAdapters, isAdaptersFolder } from "./adapters-folder.ts";
 import type { AdapterFormat, ExportSettings, ImportSettings } from "./format.ts";
 import { traitsOfBase } from "./model-names.ts";
 import { exportPeft, importPeft, isPeftFolder } from "./peft-lora.ts";
@@ -13,6 +20,12 @@ export const ADAPTER_FORMATS = {
     fits: isPeftFolder,
     write: exportPeft,
     read: importPeft,
+  },
+  adapters: {
+    about: "AdapterHub adapters: bottleneck adapters, LoRA and heads",
+    fits: isAdaptersFolder,
+    write: exportAdapters,
+    read: importAdapters,
   },
   safetensors: {
     about: "one safetensors file of everything trained, its config in the metadata",
@@ -28,6 +41,8 @@ export interface ExportOptions extends ExportSettings {
   readonly format: AdapterFormatName;
   /** Whether a mixture's experts are merged by their mean first. Default false: a mixture is refused where a format has none. */
   readonly merge?: boolean;
+  /** Folder of the base model, where the adapter's own files do not say how many layers it has. */
+  readonly base?: string;
 }
 
 export interface ImportOptions extends ImportSettings {
@@ -50,15 +65,22 @@ export interface WrittenFile {
 export function exportAdapter(
   from: string | AdapterFile,
   out: string,
-  { format, merge = false, ...settings }: ExportOptions,
+  { format, merge = false, base, ...settings }: ExportOptions,
 ): WrittenFile[] {
-  const file = typeof from === "string" ? readAdapterFile(from) : from;
+  const file = withTraits(typeof from === "string" ? readAdapterFile(from) : from, base);
   const { write } = formatNamed(format);
   if (!write)
     throw new FormatError(`export: ${format} is only read here; written are ${writable().join(", ")}`);
   const files = write(merge ? mergedFile(file) : file, settings);
   writeFolderAtomic(out, files);
   return sizesOf(files);
+}
+
+/** The adapter with what the base model's folder says of it, where its own files say nothing. */
+function withTraits(file: AdapterFile, base: string | undefined): AdapterFile {
+  const { config } = file;
+  const model = config.model ?? traitsOfBase(base ?? config.base);
+  return model === config.model ? file : { ...file, config: { ...config, ...(model && { model }) } };
 }
 
 /**
@@ -85,6 +107,8 @@ export function readForeign(path: string, { format, ...settings }: ImportOptions
 export function detectFormat(path: string): AdapterFormatName {
   const found = names().find((name) => formatNamed(name).fits(path));
   if (found) return found;
+  if (exists(joinPath(path, ADAPTER_WEIGHTS)))
+    throw new FormatError(`import: ${path} is an adapter of this package already; load it as it is`);
   throw new FormatError(
     `import: ${path} fits no format known here: ${names().join(", ")} (name one with format, --format)`,
   );

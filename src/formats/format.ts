@@ -17,6 +17,8 @@ export interface ImportSettings {
   readonly model?: ModelTraits;
   /** Names of the classes. Default: those in the files, else LABEL_0, LABEL_1, ... */
   readonly labels?: readonly string[];
+  /** Whether a classification head is read along. Default true. */
+  readonly head?: boolean;
   /** alpha of a LoRA whose file does not hold it. */
   readonly alpha?: number;
   /** Whether a mixture's experts are merged as its own file weights them. */

@@ -20,6 +20,17 @@ export function nameOfModel(name: string, type: string | undefined): string {
   return name;
 }
 
+/** Activations of a config.json, as the ops call them. */
+const ACTIVATIONS: Readonly<Record<string, string>> = {
+  gelu: "gelu",
+  gelu_new: "geluTanh",
+  gelu_pytorch_tanh: "geluTanh",
+  relu: "relu",
+  silu: "silu",
+  swish: "silu",
+  tanh: "tanh",
+};
+
 /** Type, layers and pooling of a base model whose folder is here; nothing where it is not. */
 export function traitsOfBase(base: string | undefined): ModelTraits | undefined {
   const path = base === undefined ? undefined : joinPath(base, "config.json");
@@ -34,12 +45,17 @@ export function traitsOfBase(base: string | undefined): ModelTraits | undefined 
 
 /** The same from the config of a model. Absent: of a model that calls its layers something else. */
 export function traitsOfConfig(config: unknown): ModelTraits | undefined {
-  const { model_type, num_hidden_layers, n_layer, classifier_pooling } = config as Record<string, unknown>;
+  const { model_type, num_hidden_layers, n_layer, classifier_pooling, ...rest } = config as Record<
+    string,
+    unknown
+  >;
   const layers = num_hidden_layers ?? n_layer;
   if (typeof model_type !== "string" || typeof layers !== "number") return undefined;
+  const activation = ACTIVATIONS[String(rest.hidden_act ?? rest.activation_function)];
   return {
     type: model_type,
     layers,
+    ...(activation !== undefined && { activation }),
     ...(typeof classifier_pooling === "string" && { pooling: classifier_pooling }),
   };
 }

@@ -128,7 +128,8 @@ export function importPeft(folder: string, settings: ImportSettings): AdapterFil
   const weights = WEIGHTS.map((name) => joinPath(folder, name)).find(exists);
   if (!weights) throw new FormatError(`import: no ${WEIGHTS.join(" or ")} in ${folder}`);
   const base = settings.base ?? config.string("base_model_name_or_path");
-  const { pairs, trained } = sorted(config, readHostTensors(weights), settings.model?.type);
+  const { pairs, trained: found } = sorted(config, readHostTensors(weights), settings.model?.type);
+  const trained = settings.head === false ? new Map<string, HostTensor>() : found;
   const provenance = {
     base,
     labels: labelsFor(trained, settings.labels ?? fromNotes(weights).labels),
