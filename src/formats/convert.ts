@@ -8,7 +8,9 @@ import {
   readAdapterFile,
 } from "./adapter-file.ts";
 import { exportAdapters, importAdapters, isAdaptersFolder } from "./adapters-folder.ts";
+import { importAuthors, isAuthorsCheckpoint } from "./authors-checkpoint.ts";
 import type { AdapterFormat, ExportSettings, ImportSettings } from "./format.ts";
+import { importLoralib, isLoralibFile } from "./loralib.ts";
 import { traitsOfBase } from "./model-names.ts";
 import { exportPeft, importPeft, isPeftFolder } from "./peft-lora.ts";
 import { exportPlain, importPlain, isPlainFile } from "./plain-safetensors.ts";
@@ -26,6 +28,16 @@ export const ADAPTER_FORMATS = {
     fits: isAdaptersFolder,
     write: exportAdapters,
     read: importAdapters,
+  },
+  authors: {
+    about: "checkpoints of the AdaMix authors' programs, every expert of them (read only)",
+    fits: isAuthorsCheckpoint,
+    read: importAuthors,
+  },
+  loralib: {
+    about: "checkpoints of microsoft/LoRA (read only)",
+    fits: isLoralibFile,
+    read: importLoralib,
   },
   safetensors: {
     about: "one safetensors file of everything trained, its config in the metadata",
