@@ -12,7 +12,7 @@ import type { ExportSettings, FolderFiles, ImportSettings } from "./format.ts";
 import { elementsOf, type HostTensor, type HostTensors, toWrite } from "./host-tensor.ts";
 import { loraFile, loraPairs } from "./lora-weights.ts";
 import { nameOfModel } from "./model-names.ts";
-import { labelsFor, notesOf } from "./notes.ts";
+import { headProvenance, notesOf } from "./notes.ts";
 import { modelTypeOf, trainedTensors } from "./sites.ts";
 
 const ADAPTER = {
@@ -133,7 +133,7 @@ export function importAdapters(folder: string, settings: ImportSettings): Adapte
   const head = hasHead ? readHead(folder, type) : null;
   const provenance = {
     base: settings.base ?? file.string("model_name"),
-    labels: labelsFor(head?.tensors ?? NONE, settings.labels ?? head?.labels),
+    ...headProvenance(head?.tensors ?? NONE, settings.labels ?? head?.labels),
     ...(settings.model && { model: settings.model }),
     importedFrom: "adapters",
   };

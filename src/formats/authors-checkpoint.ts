@@ -11,7 +11,7 @@ import { type HostTensor, hostTensor, stacked, weightedMean } from "./host-tenso
 import { expectTrainedWith, headOf, partsOf } from "./loralib.ts";
 import { splitMerged } from "./merged-linear.ts";
 import { nameOfModel } from "./model-names.ts";
-import { labelsFor } from "./notes.ts";
+import { headProvenance } from "./notes.ts";
 import { layerName, targetsOf } from "./sites.ts";
 
 const ADAPTER = /^(.+)\.ExpertSoup\.MoA_([AB])\.deepspeed_experts\.(\d+)\.(weight|bias)$/;
@@ -38,7 +38,7 @@ export function importAuthors(path: string, settings: ImportSettings): AdapterFi
     const trained = head ? headOf(tensors) : new Map<string, HostTensor>();
     const provenance: Provenance = {
       base,
-      labels: labelsFor(trained, labels),
+      ...headProvenance(trained, labels),
       ...(model && { model }),
       importedFrom: "AdaMix's authors",
     };

@@ -7,7 +7,7 @@ import { type HostTensor, hostTensor } from "./host-tensor.ts";
 import { type LoraPair, type LoraPairs, loraFile } from "./lora-weights.ts";
 import { ATTENTION_PARTS, type AttentionPart, splitMerged } from "./merged-linear.ts";
 import { nameOfModel } from "./model-names.ts";
-import { labelsFor } from "./notes.ts";
+import { headProvenance } from "./notes.ts";
 import { layerName } from "./sites.ts";
 
 const KEY = /^(.+)\.lora_A$/;
@@ -25,7 +25,7 @@ export function importLoralib(path: string, settings: ImportSettings): AdapterFi
     const trained = head ? headOf(tensors) : new Map<string, HostTensor>();
     const provenance = {
       base: trainedWith.base,
-      labels: labelsFor(trained, labels),
+      ...headProvenance(trained, labels),
       ...(model && { model }),
       importedFrom: "loralib",
     };

@@ -36,18 +36,28 @@ export function fromNotes(path: string): { readonly labels?: readonly string[] }
   }
 }
 
+/** What the config of an imported adapter says about its head. */
+export interface HeadProvenance {
+  readonly labels: readonly string[];
+  /** Heads of other tools read the first token, whatever the base model's own config says. */
+  readonly overrides?: { readonly classifier_pooling: "cls" };
+}
+
 /** Names of the classes of the head among trained tensors; none where there is no head. */
-export function labelsFor(trained: HostTensors, given: readonly string[] | undefined): readonly string[] {
+export function headProvenance(trained: HostTensors, given: readonly string[] | undefined): HeadProvenance {
   // The last matrix, [classes, C]: of RoBERTa, or of BERT.
   const output = trained.get("classifier.out_proj.weight") ?? trained.get("classifier.weight");
-  if (!output) return given ?? [];
+  if (!output) return { labels: given ?? [] };
   const count = output.shape[0] ?? 0;
   if (given && given.length !== count) {
     throw new FormatError(
       `import: ${given.length} labels (${given.join(", ")}) for a head of ${count} classes; give one for each`,
     );
   }
-  return given ?? Array.from({ length: count }, (_, i) => `LABEL_${i}`);
+  return {
+    labels: given ?? Array.from({ length: count }, (_, i) => `LABEL_${i}`),
+    overrides: { classifier_pooling: "cls" },
+  };
 }
 
 export function packageVersion(): string {

@@ -15,7 +15,7 @@ import {
   loraPairs,
 } from "./lora-weights.ts";
 import { expectFirstToken, nameOfModel } from "./model-names.ts";
-import { fromNotes, labelsFor, notesOf } from "./notes.ts";
+import { fromNotes, headProvenance, notesOf } from "./notes.ts";
 import { coversAllLayers, layerName, modelTypeOf, trainedTensors } from "./sites.ts";
 
 const CONFIG = "adapter_config.json";
@@ -132,7 +132,7 @@ export function importPeft(folder: string, settings: ImportSettings): AdapterFil
   const trained = settings.head === false ? new Map<string, HostTensor>() : found;
   const provenance = {
     base,
-    labels: labelsFor(trained, settings.labels ?? fromNotes(weights).labels),
+    ...headProvenance(trained, settings.labels ?? fromNotes(weights).labels),
     ...(settings.model && { model: settings.model }),
     importedFrom: "peft",
   };
