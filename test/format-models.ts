@@ -4,6 +4,7 @@ import {
   BertForSequenceClassification,
   bertPositions,
   causalPositions,
+  type EncoderInput,
   Gpt2LMHeadModel,
   LlamaForCausalLM,
   parseBertConfig,
@@ -12,6 +13,7 @@ import {
   parseRobertaConfig,
   RobertaForSequenceClassification,
   robertaPositions,
+  type SequenceClassifier,
 } from "../src/models/index.ts";
 import { AdaptationSet, type PeftMethod } from "../src/peft/index.ts";
 import type { AdaptedModel } from "../src/train/index.ts";
@@ -115,6 +117,25 @@ const ids = Int32Array.from({ length: ROWS * LENGTH }, (_, i) => 3 + ((7 * i) % 
 const ones = new Int32Array(ids.length).fill(1);
 const rows = (values: Int32Array): Tensor => tensor(gpu, values as Int32Array<ArrayBuffer>, [ROWS, LENGTH]);
 
+/** The three texts as an encoder takes them. */
+export function encoderInput(positions: Int32Array): EncoderInput {
+  return {
+    inputIds: rows(ids),
+    positionIds: rows(positions),
+    attentionMask: rows(ones),
+    poolingWeights: tensor(gpu, new Float32Array(ROWS * LENGTH).fill(1 / LENGTH), [ROWS, 1, LENGTH]),
+  };
+}
+
+/** A classifier and its input. */
+export function buildClassifier(
+  family: "bert" | "roberta",
+  options: BuildOptions = {},
+): { readonly model: SequenceClassifier; readonly input: EncoderInput } {
+  const model = buildModel(family, options).model as unknown as SequenceClassifier; // what both makers give
+  return { model, input: encoderInput(model.positionsOf(ids, LENGTH)) };
+}
+
 type Made = FormatModel & { readonly head?: { setRequiresGrad(value: boolean): unknown } };
 
 const makers: Readonly<Record<FamilyName, (json: unknown) => Made>> = {
@@ -137,15 +158,7 @@ function encoder(
   return {
     model,
     head: model.head,
-    logits: () =>
-      read(
-        model.forward({
-          inputIds: rows(ids),
-          positionIds: rows(positions),
-          attentionMask: rows(ones),
-          poolingWeights: tensor(gpu, new Float32Array(ROWS * LENGTH).fill(1 / LENGTH), [ROWS, 1, LENGTH]),
-        }),
-      ),
+    logits: () => read(model.forward(encoderInput(positions))),
   };
 }
 

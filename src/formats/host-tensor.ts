@@ -19,6 +19,16 @@ export function toWrite(tensors: HostTensors): [string, TensorToWrite][] {
   return [...tensors].map(([name, { shape, data }]) => [name, { dtype: "F32", shape, data }]);
 }
 
+/** As if they had been read from a file: ready for loadStateDict. */
+export function asRaw(tensors: HostTensors): Map<string, RawTensor> {
+  return new Map(
+    [...tensors].map(([name, { shape, data }]) => {
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      return [name, { dtype: "F32", shape, bytes }];
+    }),
+  );
+}
+
 /** The number of elements of all. */
 export function elementsOf(tensors: Iterable<HostTensor>): number {
   let n = 0;

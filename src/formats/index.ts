@@ -5,6 +5,7 @@ export {
   type AdapterFile,
   adapterFiles,
   expertsIn,
+  isBank,
   type ModelTraits,
   mergedFile,
   type Provenance,
@@ -23,6 +24,7 @@ export {
   type WrittenFile,
 } from "./convert.ts";
 export type { AdapterFormat, ExportSettings, FolderFiles, ImportSettings } from "./format.ts";
-export { elementsOf, type HostTensor, type HostTensors } from "./host-tensor.ts";
+export { asRaw, elementsOf, type HostTensor, type HostTensors } from "./host-tensor.ts";
 export { traitsOfBase, traitsOfConfig } from "./model-names.ts";
 export { packageVersion } from "./notes.ts";
+export { headTensors, stackAdapters, type TaskStack } from "./stack-adapters.ts";
