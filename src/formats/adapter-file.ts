@@ -81,15 +81,31 @@ export function adapterFiles({ config, tensors }: AdapterFile): Map<string, Uint
 }
 
 /** M, the larger of both sides; 1 for what is no mixture. */
-export function expertsIn({ tensors }: AdapterFile): number {
-  let most = 1;
+export function expertsIn({ config, tensors }: AdapterFile): number {
+  let most = typeof config.peft?.experts === "number" ? config.peft.experts : 1;
   for (const [name, { shape }] of tensors) if (isBank(name)) most = Math.max(most, shape[0] ?? 1);
   return most;
 }
 
-/** Whether a tensor belongs to the adaptation: banks of adapters and of LoRA. */
+/** Whether a tensor is of a bank of an adapter or of a LoRA. Methods that combine those have more, see expectBanks. */
 export function isBank(name: string): boolean {
   return /\.adapter\.(down|up)\.(weight|bias)$|\.lora\.lora_[AB]\.weight$/.test(name);
+}
+
+/** Methods that are banks and nothing else: what can be merged, renamed and stacked tensor by tensor. */
+const OF_BANKS: readonly unknown[] = ["adapter", "lora"];
+
+export function isOfBanks({ peft }: AdapterConfigFile): boolean {
+  return peft !== null && OF_BANKS.includes(peft.method);
+}
+
+/** Refuses other methods than adapters and LoRA. */
+export function expectBanks(what: string, { config }: AdapterFile): void {
+  if (isOfBanks(config)) return;
+  const method = config.peft?.method ?? "head";
+  throw new FormatError(
+    `${what}: the adapter is of method ${JSON.stringify(method)}; expected one of ${OF_BANKS.join(", ")} (format safetensors takes every method)`,
+  );
 }
 
 /**
@@ -99,6 +115,7 @@ export function isBank(name: string): boolean {
 export function mergedFile(file: AdapterFile): AdapterFile {
   const experts = expertsIn(file);
   if (experts === 1) return file;
+  expectBanks("merge", file);
   const tensors = new Map(
     [...file.tensors].map(([name, tensor]) => {
       const n = isBank(name) ? (tensor.shape[0] ?? 1) : 1;

@@ -2,7 +2,14 @@
 // head_config.json with pytorch_model_head.bin and model_head.safetensors. It reads the .bin files unless told otherwise.
 import { encodePytorch, encodeSafetensors, FormatError } from "../io/index.ts";
 import { exists, joinPath, readText } from "../platform/index.ts";
-import { type AdapterFile, expectMerged, isBank, type ModelTraits, readHostTensors } from "./adapter-file.ts";
+import {
+  type AdapterFile,
+  expectBanks,
+  expectMerged,
+  isBank,
+  type ModelTraits,
+  readHostTensors,
+} from "./adapter-file.ts";
 import { bottleneckFromHub, bottleneckToHub } from "./adapters-bottleneck.ts";
 import { headFromHub, headToHub, labelNumbers } from "./adapters-head.ts";
 import { loraFromHub, loraToHub } from "./adapters-lora.ts";
@@ -43,6 +50,7 @@ const CLASSES: Readonly<Record<string, string>> = {
  */
 export function exportAdapters(file: AdapterFile, settings: ExportSettings): FolderFiles {
   expectMerged("adapters", file);
+  expectBanks("export", file);
   const { name = "default", head: hasHead = true } = settings;
   if (!/^\w[\w-]*$/.test(name))
     throw new FormatError(`export: adapters takes no name "${name}": letters, digits, _ and -`);
@@ -82,9 +90,7 @@ function contentOf(file: AdapterFile, model: ModelTraits, name: string): ReturnT
   if (weights) return bottleneckToHub(file, weights, model, name);
   const pairs = loraPairs(file);
   if (pairs.size > 0) return loraToHub(pairs, model, name);
-  throw new FormatError(
-    "export: neither an adapter nor a LoRA: adapters has no other of this package's methods",
-  );
+  throw new FormatError("export: the adapter holds no tensors of an adapter or LoRA");
 }
 
 function expectModel({ config }: AdapterFile): ModelTraits {

@@ -5,7 +5,6 @@ export {
   type AdapterFile,
   adapterFiles,
   expertsIn,
-  isBank,
   type ModelTraits,
   mergedFile,
   type Provenance,
@@ -27,4 +26,5 @@ export type { AdapterFormat, ExportSettings, FolderFiles, ImportSettings } from 
 export { asRaw, elementsOf, type HostTensor, type HostTensors } from "./host-tensor.ts";
 export { traitsOfBase, traitsOfConfig } from "./model-names.ts";
 export { packageVersion } from "./notes.ts";
-export { headTensors, stackAdapters, type TaskStack } from "./stack-adapters.ts";
+export { HEAD } from "./sites.ts";
+export { stackAdapters, type TaskStack } from "./stack-adapters.ts";

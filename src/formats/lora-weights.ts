@@ -35,12 +35,12 @@ export function loraPairs({ config, tensors }: AdapterFile): LoraPairs {
 }
 
 function scaleOf(peft: AdapterConfigFile["peft"]): number {
-  const { rank, alpha, rslora } = peft ?? {};
+  const { rank, alpha, rankStabilised } = peft ?? {};
   if (typeof rank !== "number" || typeof alpha !== "number")
     throw new FormatError(
       `adapter: a LoRA whose config has rank ${JSON.stringify(rank)}, alpha ${JSON.stringify(alpha)}; expected numbers`,
     );
-  return alpha / (rslora === true ? Math.sqrt(rank) : rank);
+  return alpha / (rankStabilised === true ? Math.sqrt(rank) : rank);
 }
 
 export interface EvenLora {

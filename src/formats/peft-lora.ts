@@ -1,7 +1,13 @@
 // Folders of Hugging Face's peft: adapter_config.json and adapter_model.safetensors, for LoRA.
 import { encodeSafetensors, FormatError } from "../io/index.ts";
 import { exists, joinPath } from "../platform/index.ts";
-import { type AdapterFile, expectMerged, type ModelTraits, readHostTensors } from "./adapter-file.ts";
+import {
+  type AdapterFile,
+  expectBanks,
+  expectMerged,
+  type ModelTraits,
+  readHostTensors,
+} from "./adapter-file.ts";
 import { ConfigFile, sortedJson } from "./config-file.ts";
 import type { ExportSettings, FolderFiles, ImportSettings } from "./format.ts";
 import { fuseSlices, splitSlices } from "./fused-attention.ts";
@@ -31,6 +37,7 @@ const PLAIN = /^(query|key|value|c_attn|c_fc|[qkvo]_proj|gate_proj|up_proj|down_
  */
 export function exportPeft(file: AdapterFile, settings: ExportSettings): FolderFiles {
   expectMerged("peft", file);
+  expectBanks("export", file);
   const sites = loraPairs(file);
   if (sites.size === 0) {
     throw new FormatError(

@@ -7,6 +7,7 @@ import {
   type AdapterConfigFile,
   type AdapterFile,
   isBank,
+  isOfBanks,
 } from "./adapter-file.ts";
 import type { ExportSettings, FolderFiles } from "./format.ts";
 import { type HostTensor, type HostTensors, hostTensor, sliceOf, stacked, toWrite } from "./host-tensor.ts";
@@ -19,8 +20,9 @@ import { notesOf } from "./notes.ts";
 export function exportPlain({ config, tensors }: AdapterFile, { head = true }: ExportSettings): FolderFiles {
   const kept = new Map<string, HostTensor>();
   for (const [name, tensor] of tensors) {
-    if (!head && !isBank(name)) continue;
-    kept.set(name, isBank(name) && tensor.shape[0] === 1 ? sliceOf(tensor, 0) : tensor);
+    if (!head && name.startsWith("classifier.")) continue;
+    const isFlat = isOfBanks(config) && isBank(name) && tensor.shape[0] === 1;
+    kept.set(name, isFlat ? sliceOf(tensor, 0) : tensor);
   }
   const metadata = { format: "pt", ...notesOf(config), config: JSON.stringify(config) };
   return new Map([[ADAPTER_WEIGHTS, encodeSafetensors(toWrite(kept), metadata)]]);
@@ -66,10 +68,8 @@ export function importPlain(path: string): AdapterFile {
       );
     }
     const config = JSON.parse(metadata.config) as AdapterConfigFile;
-    return {
-      config,
-      tensors: banksOf(new Map([...tensors].map(([name, tensor]) => [name, hostTensor(tensor)]))),
-    };
+    const read = new Map([...tensors].map(([name, tensor]) => [name, hostTensor(tensor)]));
+    return { config, tensors: isOfBanks(config) ? banksOf(read) : read };
   } finally {
     file.close();
   }

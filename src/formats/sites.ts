@@ -52,7 +52,7 @@ export function targetsOf(sites: readonly string[], model: ModelTraits | undefin
 }
 
 /** A parameter of the head: what trains beside an adaptation and belongs in a format's own place for heads. */
-const HEAD = /^classifier\./;
+export const HEAD = /^classifier\./;
 /** The pooler of BERT, which trains where the base came without one. */
 const POOLER = /^bert\.pooler\.dense\./;
 

@@ -1,16 +1,10 @@
 // Several merged adapters as one mixture whose experts are the tasks, so that one pass serves rows of different tasks.
 import { FormatError } from "../io/index.ts";
-import { type AdapterFile, isBank } from "./adapter-file.ts";
+import { type AdapterFile, expectBanks } from "./adapter-file.ts";
 import { type BottleneckWeights, bottleneckFile, bottleneckWeights } from "./bottleneck-weights.ts";
 import { type HostTensor, type HostTensors, stacked, zeros } from "./host-tensor.ts";
-import {
-  evenLora,
-  isLoraTensor,
-  type LoraPair,
-  type LoraPairs,
-  loraFile,
-  loraPairs,
-} from "./lora-weights.ts";
+import { evenLora, type LoraPair, type LoraPairs, loraFile, loraPairs } from "./lora-weights.ts";
+import { HEAD } from "./sites.ts";
 
 /** A mixture of tasks of one kind. */
 export interface TaskStack {
@@ -27,7 +21,7 @@ export interface TaskStack {
 export function stackAdapters(files: ReadonlyMap<string, AdapterFile>): TaskStack[] {
   const kinds = new Map<string, Map<string, AdapterFile>>();
   for (const [name, file] of files) {
-    const kind = kindOf(name, file);
+    const kind = kindOf(file);
     if (kind !== null) kinds.set(kind, (kinds.get(kind) ?? new Map<string, AdapterFile>()).set(name, file));
   }
   return [...kinds].map(([kind, own]) => ({
@@ -38,14 +32,11 @@ export function stackAdapters(files: ReadonlyMap<string, AdapterFile>): TaskStac
 }
 
 /** Null where nothing but a head was trained. */
-function kindOf(name: string, file: AdapterFile): string | null {
-  if (file.config.peft === null) return null;
-  if ([...file.tensors.keys()].some(isLoraTensor)) return "lora";
+function kindOf(file: AdapterFile): string | null {
+  if ([...file.tensors.keys()].every((name) => HEAD.test(name))) return null;
+  expectBanks("a batch of several tasks", file);
   const weights = bottleneckWeights(file);
-  if (weights) return `adapter ${weights.activation} ${weights.input}`;
-  throw new FormatError(
-    `adapters: "${name}" is of method ${file.config.peft.method}, which is no bank of linear layers: run its rows in a batch of their own`,
-  );
+  return weights ? `adapter ${weights.activation} ${weights.input}` : "lora";
 }
 
 /** The same adapters with one rank and the same sites, each as a file of its own. */
@@ -118,9 +109,4 @@ function evenBottlenecks(files: readonly AdapterFile[]): AdapterFile[] {
     );
     return bottleneckFile(config, { bottleneck, activation, input, sites: whole }, NO_HEAD);
   });
-}
-
-/** The tensors of the head among a file's: what is no bank. */
-export function headTensors({ tensors }: AdapterFile): HostTensors {
-  return new Map([...tensors].filter(([name]) => !isBank(name)));
 }

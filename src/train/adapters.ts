@@ -4,8 +4,7 @@ import {
   type AdapterFile,
   asRaw,
   expertsIn,
-  headTensors,
-  isBank,
+  HEAD,
   readAdapterFile,
   stackAdapters,
   type TaskStack,
@@ -92,12 +91,11 @@ export class Adapters {
       throw new FormatError(
         `adapters: "${name}" holds ${experts} experts; load one that is merged (a run's merged/)`,
       );
-    const head = this.#loadHead(name, file);
+    const set = file.config.peft ? this.#loadSet(name, file) : null;
     try {
-      const set = file.config.peft ? this.#loadSet(name, file) : null;
-      this.#tasks.set(name, { file, set, head });
+      this.#tasks.set(name, { file, set, head: this.#loadHead(name, file, set) });
     } catch (error) {
-      head?.dispose();
+      set?.dispose();
       throw error;
     }
     this.#dropStacks();
@@ -192,8 +190,9 @@ export class Adapters {
     const stream = Stream.seed(0);
     const set = new AdaptationSet(this.#gpu, this.model, method, { name, stream, attached: false });
     try {
-      const banks = new Map([...tensors].filter(([key]) => isBank(key)));
-      loadStateDict(new Map(set.namedParameters()), asRaw(banks), { what: `adapter "${name}"` });
+      const own = new Map(set.namedParameters());
+      const wanted = new Map([...tensors].filter(([key]) => own.has(key)));
+      loadStateDict(own, asRaw(wanted), { what: `adapter "${name}"` });
       for (const parameter of set.parameters()) parameter.requiresGrad = false;
       return set;
     } catch (error) {
@@ -202,18 +201,20 @@ export class Adapters {
     }
   }
 
-  #loadHead(name: string, file: AdapterFile): Module | null {
-    const tensors = headTensors(file);
-    if (tensors.size === 0) return null;
-    const strange = [...tensors.keys()].filter((key) => !key.startsWith("classifier."));
+  /** What is of the model itself: a head, or the reason why the adapter cannot share the model. */
+  #loadHead(name: string, { config, tensors }: AdapterFile, set: AdaptationSet | null): Module | null {
+    const own = new Set([...(set?.namedParameters() ?? [])].map(([key]) => key));
+    const ofModel = new Map([...tensors].filter(([key]) => !own.has(key)));
+    if (ofModel.size === 0) return null;
+    const strange = [...ofModel.keys()].filter((key) => !HEAD.test(key));
     if (strange.length > 0)
       throw new FormatError(
-        `adapters: "${name}" trained ${strange.join(", ")} of the model itself, which others share; load it alone with loadAdapter`,
+        `adapters: "${name}" holds ${strange.slice(0, 3).join(", ")}${strange.length > 3 ? ", ..." : ""}, which this model has not, or others share; load it alone with loadAdapter`,
       );
-    const head = this.model.newHead(file.config.labels.length);
+    const head = this.model.newHead(config.labels.length);
     try {
-      const own = new Map([...head.namedParameters("classifier.")]);
-      loadStateDict(own, asRaw(tensors), { what: `head of adapter "${name}"` });
+      const parameters = new Map(head.namedParameters("classifier."));
+      loadStateDict(parameters, asRaw(ofModel), { what: `head of adapter "${name}"` });
       head.setRequiresGrad(false);
       return head;
     } catch (error) {
