@@ -62,6 +62,31 @@ test("adapters and safetensors too; a checkpoint must be merged first", async ()
   assert.match(again, /experts 3/);
 });
 
+test("count needs no weights and no device: a published size by name, a config of one's own", async () => {
+  const [json, shown, unknown] = await Promise.all([
+    succeed(
+      "count",
+      "bert-base-uncased",
+      "--method",
+      "adamix-adapter",
+      "--set",
+      "peft.bottleneck=48",
+      "--length",
+      "8",
+      "--json",
+    ),
+    succeed("count", join(model, "config.json"), "--method", "lora", "--batch-size", "2", "--length", "8"),
+    adamix("count", "bert-huge"),
+  ]);
+  const [row] = JSON.parse(json);
+  assert.is(row.method, "adamix-adapter");
+  assert.equal(row.parameters, { training: 2_223_360, merged: 894_528, head: 1538, base: 109_482_240 });
+  assert.ok(row.step.flops > 1e9 && row.step.peakBytes > row.step.baseBytes);
+  assert.match(shown, /stored in [\d.]+ kB; its head 306\n/);
+  assert.match(shown, /lora +1,024 +1,024 +[\d.]+% +4\.1 kB +2\.0 kB/);
+  assert.match(unknown.stderr, /"bert-huge" is not one of bert-base-uncased/);
+});
+
 test("wrong calls are told in one line: formats by name, a folder that is there", async () => {
   const [unknown, there, missing] = await Promise.all([
     adamix("export", run, "--format", "keras", "--out", inFolder("y")),

@@ -1,6 +1,9 @@
 // The commands about saved adapters: how other tools' files are written and read.
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { ADAPTER_FORMATS } from "../train/index.ts";
+import { METHOD_NAMES } from "./config.ts";
+import { parseSet } from "./config-file.ts";
+import { collect } from "./train-flags.ts";
 
 /** Formats in one line each, for --help. `written`: only those that can be written. */
 function aboutFormats(written: boolean): string {
@@ -21,6 +24,7 @@ function formatOption(written: boolean): Option {
 export function addAdapterCommands(root: Command): void {
   addExport(root);
   addImport(root);
+  addCount(root);
 }
 
 function addExport(root: Command): void {
@@ -66,6 +70,41 @@ function addImport(root: Command): void {
       const { importCommand } = await import("./import.ts");
       importCommand({ path, ...options });
     });
+}
+
+function addCount(root: Command): void {
+  root
+    .command("count")
+    .summary("say what each method trains and takes")
+    .description(
+      "Counts parameters, bytes, operations and memory of a training step for a model of any size. Needs neither weights nor a device: a step is recorded on paper.",
+    )
+    .argument(
+      "<model>",
+      "published model by name (roberta-large, gpt2-medium, ...), folder of a model, or its config.json",
+    )
+    .addOption(new Option("--method <name>", "one method (default: all)").choices(METHOD_NAMES))
+    .option("--set <key=value>", "a setting of the method, as in --set peft.rank=4; may be repeated", collect)
+    .option("--labels <n>", "classes of the head", count, 2)
+    .option("--batch-size <n>", "examples of a step", count, 16)
+    .option("--length <n>", "tokens of an example", count, 128)
+    .addOption(
+      new Option("--dtype <type>", "how frozen matrices are stored")
+        .choices(["f32", "f16", "bf16"])
+        .default("f32"),
+    )
+    .option("--json", "print one JSON list", false)
+    .action(async (model: string, { set, method, ...options }) => {
+      const { countCommand } = await import("./count.ts");
+      const overrides = ((set ?? []) as string[]).map(parseSet);
+      await countCommand({ model, method: method ?? null, overrides, ...options });
+    });
+}
+
+/** A whole number of 1 or more. */
+function count(text: string): number {
+  if (!/^0*[1-9]\d*$/.test(text)) throw new InvalidArgumentError("Expected a whole number of 1 or more.");
+  return Number(text);
 }
 
 function positive(text: string): number {

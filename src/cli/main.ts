@@ -41,6 +41,7 @@ Examples:
   adamix profile --task sentiment --method adamix-lora where the time of its steps goes
   adamix predict runs/sentiment-adamix-lora-seed0 --text "the soup was far from bland ."
   adamix export runs/sentiment-adamix-lora-seed0 --format peft --no-head --out sentiment-peft
+  adamix count roberta-large                           what each method trains and takes, without weights
   adamix generate ./gpt2 --prompt "Once upon a time" --temperature 0.8 --top-p 0.95
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or config. ADAMIX_DEVICE is the default of --device;

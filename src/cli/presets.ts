@@ -230,6 +230,11 @@ const OWN_SETTINGS: Partial<Readonly<Record<MethodName, PeftSettings>>> = {
   "adamix-lora": LORA,
 };
 
+/** The settings of a method that a task of GLUE starts from, with some given. */
+export function defaultPeft(method: MethodName, given: PeftSettings): PeftSettings | undefined {
+  return resolvePeft(method, given, presetOf("sst2"));
+}
+
 function resolveConsistency(
   method: MethodName,
   router: PeftSettings["router"],

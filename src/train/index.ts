@@ -7,6 +7,7 @@ export {
   type ImportOptions,
   importAdapter,
 } from "../formats/index.ts";
+export { type CostOptions, costOf, type MethodCost, parametersOf } from "./accounting.ts";
 export { type AdapterMemory, Adapters, type TaskLogits } from "./adapters.ts";
 export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
 export { CapturedSteps, type CapturedStepsOptions } from "./captured-steps.ts";
@@ -61,6 +62,7 @@ export {
   scoreProbabilities,
   spread,
 } from "./metrics.ts";
+export { MODEL_SIZES, modelSize } from "./model-sizes.ts";
 export { type PredictOptions, predict, predictRoutes } from "./predict.ts";
 export { type PredictRowsOptions, predictRows } from "./predict-rows.ts";
 export { evaluateMaskedLm, type PretrainOptions, type PretrainReport, pretrainMaskedLm } from "./pretrain.ts";
