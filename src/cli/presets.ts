@@ -230,11 +230,6 @@ const OWN_SETTINGS: Partial<Readonly<Record<MethodName, PeftSettings>>> = {
   "adamix-lora": LORA,
 };
 
-/** The settings of a method that a task of GLUE starts from, with some given. */
-export function defaultPeft(method: MethodName, given: PeftSettings): PeftSettings | undefined {
-  return resolvePeft(method, given, presetOf("sst2"));
-}
-
 function resolveConsistency(
   method: MethodName,
   router: PeftSettings["router"],
@@ -255,4 +250,9 @@ function resolveConsistency(
     throw new UsageError(`consistency: ${what} has one pass; the term is for mixtures with drawn routes`);
   }
   return undefined;
+}
+
+/** The settings of a method that a task of GLUE starts from, with some given. */
+export function defaultPeft(method: MethodName, given: PeftSettings): PeftSettings | undefined {
+  return resolvePeft(method, given, presetOf("sst2"));
 }

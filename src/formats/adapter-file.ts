@@ -116,6 +116,10 @@ export function mergedFile(file: AdapterFile): AdapterFile {
   const experts = expertsIn(file);
   if (experts === 1) return file;
   expectBanks("merge", file);
+  if (file.config.router)
+    throw new FormatError(
+      "merge: a router with parameters chooses among the experts, which no mean of them does",
+    );
   const tensors = new Map(
     [...file.tensors].map(([name, tensor]) => {
       const n = isBank(name) ? (tensor.shape[0] ?? 1) : 1;

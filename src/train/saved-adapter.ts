@@ -9,16 +9,17 @@ import {
   traitsOfConfig,
 } from "../formats/index.ts";
 import { encodeSafetensors, FormatError, loadStateDict, readStateDict } from "../io/index.ts";
-import type { Module } from "../nn/index.ts";
-import { type Adaptable, AdaptationSet, methodFromConfig, routerFromConfig } from "../peft/index.ts";
+import type { Module, Site } from "../nn/index.ts";
+import { AdaptationSet, methodFromConfig, routerFromConfig } from "../peft/index.ts";
 import { exists, joinPath, writeFolderAtomic } from "../platform/index.ts";
 import { readTensors } from "./pretrained.ts";
 
 export { type AdapterConfigFile, type Provenance, readAdapterConfig };
 
 /** A model with sites, as adapters are saved of it and loaded into it: a classifier or a language model. */
-export interface AdaptedModel extends Module, Adaptable {
+export interface AdaptedModel extends Module {
   readonly config: object;
+  sites(): readonly Site[];
 }
 
 /**
