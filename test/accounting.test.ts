@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { Gpu } from "../src/array/index.ts";
 import { Stream } from "../src/autograd/index.ts";
 import { Device } from "../src/gpu/index.ts";
-import { parseRobertaConfig, RobertaForSequenceClassification } from "../src/models/index.ts";
+import { parseRobertaConfig, publishedSize, RobertaForSequenceClassification } from "../src/models/index.ts";
 import {
   AdaptationSet,
   adamixAdapter,
@@ -14,7 +14,7 @@ import {
   type PeftMethod,
 } from "../src/peft/index.ts";
 import { costOfStep } from "../src/train/accounting.ts";
-import { costOf, modelSize, parametersOf } from "../src/train/index.ts";
+import { costOf, parametersOf } from "../src/train/index.ts";
 
 const test = suite("accounting");
 
@@ -49,7 +49,7 @@ const TOTALS: Readonly<Record<string, number>> = {
 
 for (const [model, what, method, training, merged] of ROWS) {
   test(`${model}, ${what}: ${training} in training, ${merged} merged`, () => {
-    const counts = parametersOf(modelSize(model), method);
+    const counts = parametersOf(publishedSize(model), method);
     assert.equal([counts.training, counts.merged, counts.base], [training, merged, TOTALS[model]]);
   });
 }
@@ -57,13 +57,13 @@ for (const [model, what, method, training, merged] of ROWS) {
 test("RoBERTa-large, AdaMix: bytes as saved, head apart, two passes cost twice the products", async () => {
   const settings = { batchSize: 2, length: 16 };
   const large = await costOf(
-    modelSize("FacebookAI/roberta-large"),
+    publishedSize("FacebookAI/roberta-large"),
     adamixAdapter({ bottleneck: 16 }),
     settings,
   );
   assert.equal(large.mergedBytes, { f32: 3_245_568, f16: 1_622_784 });
   assert.is(large.parameters.head, 1_051_650);
-  const config = { ...modelSize("roberta-large"), num_hidden_layers: 2 };
+  const config = { ...publishedSize("roberta-large"), num_hidden_layers: 2 };
   const mixture = await costOf(config, adamixAdapter({ bottleneck: 16 }), settings);
   const plain = await costOf(config, adapter({ bottleneck: 16 }), settings);
   const ratio = mixture.step.flops / plain.step.flops;
@@ -110,7 +110,7 @@ test("a step on paper takes the memory and the products that it takes on a devic
 
 test("an unknown name is refused with those that there are", () => {
   assert.throws(
-    () => modelSize("roberta-huge"),
+    () => publishedSize("roberta-huge"),
     /"roberta-huge" is not one of bert-base-uncased, .*config\.json/,
   );
 });

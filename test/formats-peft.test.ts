@@ -234,6 +234,23 @@ test("ranks and factors that differ become one: y stays, B takes up the differen
   );
 });
 
+test("a well-known base is known by its name: layers are counted, patterns are short", async () => {
+  const q = "base_model.model.roberta.encoder.layer";
+  const keys = Array.from({ length: 24 }, (_, layer) => `${q}.${layer}.attention.self.query`);
+  const pairs = keys.flatMap((key): [string, TensorToWrite][] => [
+    [`${key}.lora_A.weight`, ramp(2, 8, 1)],
+    [`${key}.lora_B.weight`, ramp(8, 2, 2)],
+  ]);
+  const path = foreign(
+    "published",
+    { r: 2, lora_alpha: 2, base_model_name_or_path: "FacebookAI/roberta-large" },
+    pairs,
+  );
+  const { config } = importAdapter(path, `${path}-back`);
+  assert.equal(config.peft?.targets, ["layer.*.attention.self.query"]);
+  assert.equal(config.model, { type: "roberta", layers: 24, activation: "gelu", pooling: "cls" });
+});
+
 test("what would compute something else is refused by name", async () => {
   const none: readonly (readonly [string, TensorToWrite])[] = [];
   const refused = (config: object, message: RegExp): void =>
@@ -242,6 +259,13 @@ test("what would compute something else is refused by name", async () => {
   refused({ use_dora: true }, /use_dora is true, which is not supported here/);
   refused({ bias: "all" }, /bias is "all"/);
   refused({ init_lora_weights: "pissa_niter_4" }, /changes the base weights too/);
+  const key = "base_model.model.bert.encoder.layer.0.attention.self.query";
+  const pair: [string, TensorToWrite][] = [
+    [`${key}.lora_A.weight`, ramp(2, 8, 1)],
+    [`${key}.lora_B.weight`, ramp(8, 2, 2)],
+  ];
+  const odd = foreign("odd", { r: 2, lora_alpha: 2, alpha_pattern: { "(": 3 } }, pair);
+  assert.throws(() => importAdapter(odd, join(folder, "x")), /alpha_pattern names "\(", which is no pattern/);
   assert.throws(() => importAdapter(join(folder, "nowhere"), "x"), /there is no .*nowhere/);
   const mixture = await saved("roberta", lora({ rank: 2, experts: 3 }));
   assert.throws(

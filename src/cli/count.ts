@@ -1,6 +1,7 @@
 import { ShapeError } from "../gpu/index.ts";
+import { publishedSize } from "../models/index.ts";
 import { absolutePath, exists, fileInfo, joinPath, readText } from "../platform/index.ts";
-import { type CostOptions, costOf, type MethodCost, modelSize } from "../train/index.ts";
+import { type CostOptions, costOf, type MethodCost } from "../train/index.ts";
 import { METHOD_NAMES, type MethodName } from "./config.ts";
 import { type Override, readConfig } from "./config-file.ts";
 import { UsageError } from "./failure.ts";
@@ -108,7 +109,7 @@ function settingsOf(method: MethodName, overrides: readonly Override[]): object 
 
 function configOf(model: string): Readonly<Record<string, unknown>> {
   const path = absolutePath(model);
-  if (!exists(path)) return modelSize(model);
+  if (!exists(path)) return publishedSize(model);
   const file = fileInfo(path)?.isFolder ? joinPath(path, "config.json") : path;
   try {
     return JSON.parse(readText(file));

@@ -18,7 +18,7 @@ import { ConfigFile, sortedJson } from "./config-file.ts";
 import type { ExportSettings, FolderFiles, ImportSettings } from "./format.ts";
 import { elementsOf, type HostTensor, type HostTensors, toWrite } from "./host-tensor.ts";
 import { loraFile, loraPairs } from "./lora-weights.ts";
-import { nameOfModel } from "./model-names.ts";
+import { nameOfModel, traitsOfBase } from "./model-names.ts";
 import { headProvenance, notesOf } from "./notes.ts";
 import { modelTypeOf, trainedTensors } from "./sites.ts";
 
@@ -132,15 +132,17 @@ export function importAdapters(folder: string, settings: ImportSettings): Adapte
   const file = new ConfigFile(joinPath(folder, ADAPTER.config));
   const config = file.inner("config");
   const version = String(file.value("version") ?? "");
-  const type = settings.model?.type ?? String(file.value("model_type") ?? "");
+  const base = settings.base ?? file.string("model_name");
+  const model = settings.model ?? traitsOfBase(base);
+  const type = model?.type ?? String(file.value("model_type") ?? "");
   const read = readWeights(folder, ADAPTER, "adapter");
   const tensors = new Map([...read].map(([key, tensor]) => [nameOfModel(modernKey(key), type), tensor]));
   const hasHead = settings.head !== false && exists(joinPath(folder, HEAD.config));
   const head = hasHead ? readHead(folder, type) : null;
   const provenance = {
-    base: settings.base ?? file.string("model_name"),
+    base,
     ...headProvenance(head?.tensors ?? NONE, settings.labels ?? head?.labels),
-    ...(settings.model && { model: settings.model }),
+    ...(model && { model }),
     importedFrom: "adapters",
   };
   const trained = head?.tensors ?? NONE;

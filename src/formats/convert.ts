@@ -111,7 +111,7 @@ export function importAdapter(path: string, out: string, options: ImportOptions 
 export function readForeign(path: string, { format, ...settings }: ImportOptions = {}): AdapterFile {
   if (!exists(path)) throw new FormatError(`import: there is no ${path}`);
   const { read } = formatNamed(format ?? detectFormat(path));
-  const model = settings.model ?? traitsOfBase(settings.base);
+  const model = settings.model ?? (settings.base === undefined ? undefined : traitsOfBase(settings.base));
   return read(path, { ...settings, ...(model && { model }) });
 }
 

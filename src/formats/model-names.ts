@@ -1,6 +1,6 @@
 // Models as other tools name them, and what their classes compute otherwise.
 import { FormatError } from "../io/index.ts";
-import { MODEL_FAMILIES, modelFamily } from "../models/index.ts";
+import { MODEL_FAMILIES, modelFamily, PUBLISHED_SIZES } from "../models/index.ts";
 import { exists, joinPath, readText } from "../platform/index.ts";
 import type { ModelTraits } from "./adapter-file.ts";
 
@@ -31,16 +31,21 @@ const ACTIVATIONS: Readonly<Record<string, string>> = {
   tanh: "tanh",
 };
 
-/** Type, layers and pooling of a base model whose folder is here; nothing where it is not. */
-export function traitsOfBase(base: string | undefined): ModelTraits | undefined {
-  const path = base === undefined ? undefined : joinPath(base, "config.json");
-  if (path === undefined || !exists(path)) return undefined;
+/** Type, layers and pooling of a base model that is here or that is well known; nothing of another. */
+export function traitsOfBase(base: string): ModelTraits | undefined {
+  const path = joinPath(base, "config.json");
   try {
+    if (!exists(path)) return traitsOfPublished(base);
     const json = JSON.parse(readText(path)) as unknown;
     return traitsOfConfig(modelFamily(json).parseConfig(json));
   } catch (error) {
     throw new FormatError(`${path}: ${(error as Error).message}`, { cause: error });
   }
+}
+
+function traitsOfPublished(name: string): ModelTraits | undefined {
+  const size = PUBLISHED_SIZES[name] ?? PUBLISHED_SIZES[name.split("/").at(-1) ?? ""];
+  return size && traitsOfConfig(modelFamily(size).parseConfig(size));
 }
 
 /** The same from the config of a model. Absent: of a model that calls its layers something else. */

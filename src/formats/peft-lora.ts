@@ -20,7 +20,7 @@ import {
   loraFile,
   loraPairs,
 } from "./lora-weights.ts";
-import { expectFirstToken, nameOfModel } from "./model-names.ts";
+import { expectFirstToken, nameOfModel, traitsOfBase } from "./model-names.ts";
 import { fromNotes, headProvenance, notesOf } from "./notes.ts";
 import { coversAllLayers, layerName, modelTypeOf, trainedTensors } from "./sites.ts";
 
@@ -135,12 +135,13 @@ export function importPeft(folder: string, settings: ImportSettings): AdapterFil
   const weights = WEIGHTS.map((name) => joinPath(folder, name)).find(exists);
   if (!weights) throw new FormatError(`import: no ${WEIGHTS.join(" or ")} in ${folder}`);
   const base = settings.base ?? config.string("base_model_name_or_path");
-  const { pairs, trained: found } = sorted(config, readHostTensors(weights), settings.model?.type);
+  const model = settings.model ?? traitsOfBase(base);
+  const { pairs, trained: found } = sorted(config, readHostTensors(weights), model?.type);
   const trained = settings.head === false ? new Map<string, HostTensor>() : found;
   const provenance = {
     base,
     ...headProvenance(trained, settings.labels ?? fromNotes(weights).labels),
-    ...(settings.model && { model: settings.model }),
+    ...(model && { model }),
     importedFrom: "peft",
   };
   return loraFile(provenance, splitSlices(pairs), trained, config.number("lora_dropout", 0));
@@ -176,7 +177,16 @@ function sorted(
 /** alpha / r of a module: its rank is that of its A, its alpha may have a pattern of its own. */
 function scaleOf(config: ConfigFile, module: string, rank: number): number {
   const patterns = config.record("alpha_pattern");
-  const own = Object.keys(patterns).find((key) => new RegExp(`^(.*\\.)?(${key})$`).test(module));
+  const own = Object.keys(patterns).find((key) => patternOf(config, key).test(module));
   const alpha = own === undefined ? config.number("lora_alpha", 8) : Number(patterns[own]);
   return alpha / (config.value("use_rslora") === true ? Math.sqrt(rank) : rank);
+}
+
+/** A pattern names modules by the end of their names, as a regular expression. */
+function patternOf(config: ConfigFile, key: string): RegExp {
+  try {
+    return new RegExp(`^(.*\\.)?(${key})$`);
+  } catch {
+    throw config.error(`alpha_pattern names "${key}", which is no pattern`);
+  }
 }

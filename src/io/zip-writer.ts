@@ -18,76 +18,88 @@ export interface ZipContent {
   readonly bytes: Uint8Array;
 }
 
+/** An entry and where it lies. */
+interface Placed {
+  readonly name: Uint8Array;
+  readonly bytes: Uint8Array;
+  readonly crc: number;
+  readonly start: number;
+  /** Bytes of the extra field in front of the data. */
+  readonly extra: number;
+}
+
 /** An archive of files, stored as they are. Below 4 GiB: no 64-bit fields are written. */
 export function zipArchive(files: readonly ZipContent[]): Uint8Array<ArrayBuffer> {
-  const entries: {
-    readonly name: Uint8Array;
-    readonly content: ZipContent;
-    readonly start: number;
-    readonly filler: number;
-  }[] = [];
-  let at = 0;
-  for (const content of files) {
-    const name = new TextEncoder().encode(content.name);
-    const plain = at + LOCAL_BYTES + name.length + 4;
-    const filler = 4 + ((ALIGNMENT - (plain % ALIGNMENT)) % ALIGNMENT);
-    entries.push({ name, content, start: at, filler });
-    at += LOCAL_BYTES + name.length + filler + content.bytes.length;
-  }
+  const entries = placed(files);
+  const last = entries.at(-1);
+  const start = last ? endOf(last) : 0;
   const directoryBytes = entries.reduce((sum, { name }) => sum + CENTRAL_BYTES + name.length, 0);
-  const total = at + directoryBytes + END_BYTES;
+  const total = start + directoryBytes + END_BYTES;
   if (total > 0xffffffff)
     throw new FormatError(`zip: ${total} bytes, at most 4294967295 are written; write safetensors`);
   const archive = new Uint8Array(total);
   const view = new DataView(archive.buffer);
-  let directory = at;
-  for (const { name, content, start, filler } of entries) {
-    const crc = crc32(content.bytes);
-    view.setUint32(start, LOCAL, true);
-    writeCommon(view, start + 4, {
-      crc,
-      size: content.bytes.length,
-      nameBytes: name.length,
-      extraBytes: filler,
-    });
-    archive.set(name, start + LOCAL_BYTES);
-    const extra = start + LOCAL_BYTES + name.length;
-    view.setUint16(extra, FILLER, true);
-    view.setUint16(extra + 2, filler - 4, true);
-    archive.set(content.bytes, extra + filler);
-    view.setUint32(directory, CENTRAL, true);
-    view.setUint16(directory + 4, 20, true);
-    writeCommon(view, directory + 6, {
-      crc,
-      size: content.bytes.length,
-      nameBytes: name.length,
-      extraBytes: 0,
-    });
-    view.setUint32(directory + 42, start, true);
-    archive.set(name, directory + CENTRAL_BYTES);
-    directory += CENTRAL_BYTES + name.length;
+  let at = start;
+  for (const entry of entries) {
+    writeEntry(archive, view, entry);
+    at = writeCentral(archive, view, entry, at);
   }
-  view.setUint32(directory, END, true);
-  view.setUint16(directory + 8, entries.length, true);
-  view.setUint16(directory + 10, entries.length, true);
-  view.setUint32(directory + 12, directoryBytes, true);
-  view.setUint32(directory + 16, at, true);
+  view.setUint32(at, END, true);
+  view.setUint16(at + 8, entries.length, true);
+  view.setUint16(at + 10, entries.length, true);
+  view.setUint32(at + 12, directoryBytes, true);
+  view.setUint32(at + 16, start, true);
   return archive;
 }
 
+function placed(files: readonly ZipContent[]): Placed[] {
+  const entries: Placed[] = [];
+  let start = 0;
+  for (const { name: text, bytes } of files) {
+    const name = new TextEncoder().encode(text);
+    const plain = start + LOCAL_BYTES + name.length + 4;
+    const extra = 4 + ((ALIGNMENT - (plain % ALIGNMENT)) % ALIGNMENT);
+    const entry = { name, bytes, crc: crc32(bytes), start, extra };
+    entries.push(entry);
+    start = endOf(entry);
+  }
+  return entries;
+}
+
+function endOf({ name, bytes, start, extra }: Placed): number {
+  return start + LOCAL_BYTES + name.length + extra + bytes.length;
+}
+
+function writeEntry(archive: Uint8Array, view: DataView, entry: Placed): void {
+  const { name, bytes, start, extra } = entry;
+  view.setUint32(start, LOCAL, true);
+  writeCommon(view, start + 4, entry, extra);
+  archive.set(name, start + LOCAL_BYTES);
+  const filler = start + LOCAL_BYTES + name.length;
+  view.setUint16(filler, FILLER, true);
+  view.setUint16(filler + 2, extra - 4, true);
+  archive.set(bytes, filler + extra);
+}
+
+/** The entry's line in the directory, at `at`; returns where the next one begins. */
+function writeCentral(archive: Uint8Array, view: DataView, entry: Placed, at: number): number {
+  view.setUint32(at, CENTRAL, true);
+  view.setUint16(at + 4, 20, true);
+  writeCommon(view, at + 6, entry, 0);
+  view.setUint32(at + 42, entry.start, true);
+  archive.set(entry.name, at + CENTRAL_BYTES);
+  return at + CENTRAL_BYTES + entry.name.length;
+}
+
 /** The fields that both headers of an entry have in the same order, from "version needed" on. */
-function writeCommon(
-  view: DataView,
-  at: number,
-  { crc, size, nameBytes, extraBytes }: { crc: number; size: number; nameBytes: number; extraBytes: number },
-): void {
+function writeCommon(view: DataView, at: number, { crc, bytes, name }: Placed, extra: number): void {
   view.setUint16(at, 20, true);
   view.setUint16(at + 8, DATE, true);
   view.setUint32(at + 10, crc, true);
-  view.setUint32(at + 14, size, true);
-  view.setUint32(at + 18, size, true);
-  view.setUint16(at + 22, nameBytes, true);
-  view.setUint16(at + 24, extraBytes, true);
+  view.setUint32(at + 14, bytes.length, true);
+  view.setUint32(at + 18, bytes.length, true);
+  view.setUint16(at + 22, name.length, true);
+  view.setUint16(at + 24, extra, true);
 }
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, i) => {

@@ -62,7 +62,6 @@ export {
   scoreProbabilities,
   spread,
 } from "./metrics.ts";
-export { MODEL_SIZES, modelSize } from "./model-sizes.ts";
 export { type PredictOptions, predict, predictRoutes } from "./predict.ts";
 export { type PredictRowsOptions, predictRows } from "./predict-rows.ts";
 export { evaluateMaskedLm, type PretrainOptions, type PretrainReport, pretrainMaskedLm } from "./pretrain.ts";

@@ -23,7 +23,7 @@ const encoderLarge = {
 };
 
 /** As much of the config.json of published models as their sizes need, by the names that they have on the hub. */
-export const MODEL_SIZES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+export const PUBLISHED_SIZES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   "bert-base-uncased": { ...BERT, ...encoderBase },
   "bert-large-uncased": { ...BERT, ...encoderLarge },
   "roberta-base": { ...ROBERTA, ...encoderBase },
@@ -35,10 +35,10 @@ export const MODEL_SIZES: Readonly<Record<string, Readonly<Record<string, unknow
 };
 
 /** The config of a published model by its name, with or without its owner's. */
-export function modelSize(name: string): Readonly<Record<string, unknown>> {
-  const found = MODEL_SIZES[name] ?? MODEL_SIZES[name.split("/").at(-1) ?? ""];
+export function publishedSize(name: string): Readonly<Record<string, unknown>> {
+  const found = PUBLISHED_SIZES[name] ?? PUBLISHED_SIZES[name.split("/").at(-1) ?? ""];
   if (found) return found;
   throw new FormatError(
-    `sizes: "${name}" is not one of ${Object.keys(MODEL_SIZES).join(", ")} (give the folder of a model, or its config.json)`,
+    `sizes: "${name}" is not one of ${Object.keys(PUBLISHED_SIZES).join(", ")} (give the folder of a model, or its config.json)`,
   );
 }
