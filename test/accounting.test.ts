@@ -108,6 +108,18 @@ test("a step on paper takes the memory and the products that it takes on a devic
   assert.equal(await measured(Device.onPaper()), await measured(await Device.open()));
 });
 
+test("a language model: a step of fineTuneCausal, with no head beside", async () => {
+  const config = { ...publishedSize("gpt2"), n_layer: 2, vocab_size: 500 };
+  const { parameters, step } = await costOf(config, adamixLora({ rank: 4 }), { batchSize: 2, length: 10 });
+  assert.equal([parameters.training, parameters.merged, parameters.head], [61_440, 24_576, 0]);
+  const d = 768;
+  // Both passes: blocks of all tokens, the vocabulary of the 5 that are learned; backward the same again, but for the
+  // input of the first layer's queries, keys and values, below which nothing trains. LoRA and attention are the rest.
+  const forward = 2 * (2 * 2 * 10 * 12 * d * d * 2 + 2 * 2 * 5 * 500 * d);
+  const share = step.flops / (2 * forward - 2 * (2 * 2 * 10 * 3 * d * d));
+  assert.ok(share > 1 && share < 1.02, `${share}`);
+});
+
 test("an unknown name is refused with those that there are", () => {
   assert.throws(
     () => publishedSize("roberta-huge"),

@@ -1,20 +1,13 @@
 // What a method costs on a model of any size: counted from the objects that would be trained, and from a step of
 // training that is recorded on a device of paper. Nothing is allocated, so RoBERTa-large takes a second.
 import { Gpu, type HalfType } from "../array/index.ts";
-import { Stream, tensor, tidy } from "../autograd/index.ts";
+import { Stream } from "../autograd/index.ts";
 import { Device, memory, resetPeakMemory } from "../gpu/index.ts";
-import {
-  type CausalLM,
-  causalLoss,
-  causalPositions,
-  modelFamily,
-  modelHead,
-  type SequenceClassifier,
-} from "../models/index.ts";
+import { type CausalLM, modelFamily, modelHead, type SequenceClassifier } from "../models/index.ts";
 import { countParameters } from "../nn/index.ts";
-import { AdamW, clipGradNorm } from "../optim/index.ts";
-import { AdaptationSet, type PeftMethod, uniformRouter } from "../peft/index.ts";
+import { AdaptationSet, type PeftMethod } from "../peft/index.ts";
 import { fineTune } from "./fine-tune.ts";
+import { fineTuneCausal } from "./fine-tune-causal.ts";
 
 export interface CostOptions {
   /** Classes of a classification head. Default 2. */
@@ -75,8 +68,8 @@ export function parametersOf(
 }
 
 /**
- * parametersOf, the bytes of what is saved, and what a step of training takes: AdamW, clipping, both passes of a mixture,
- * dropout for encoders, on kernels for GPUs.
+ * parametersOf, the bytes of what is saved, and what a step of fineTune takes, or of fineTuneCausal with half of each text
+ * as its completion: both passes of a mixture, AdamW, on kernels for GPUs.
  */
 export async function costOf(
   config: Readonly<Record<string, unknown>>,
@@ -149,47 +142,24 @@ export async function costOfStep(
     resetPeakMemory(gpu);
   };
   await gpu.device.watch.add(onlooker);
-  if ("head" in model) {
-    const ids = new Int32Array(length).fill(3); // padding in no family
-    const train = Array.from({ length: batchSize }, () => ({ ids, label: 0 }));
-    const settings = { steps: BEFORE + 1, batchSize, lr: 1e-3, seed: 0, capture: false, multiple: 1 };
-    await fineTune(gpu, model, set, { train, ...settings, beforeStep });
-  } else {
-    for (const step of trainCausal(gpu, model, set, batchSize, length)) {
-      await beforeStep();
-      step();
-    }
+  const ids = new Int32Array(length).fill(3); // padding in no family
+  const options = {
+    steps: BEFORE + 1,
+    batchSize,
+    lr: 1e-3,
+    seed: 0,
+    capture: false,
+    multiple: 1,
+    beforeStep,
+  };
+  const examples = <T>(one: T): T[] => Array.from({ length: batchSize }, () => one);
+  if ("head" in model) await fineTune(gpu, model, set, { train: examples({ ids, label: 0 }), ...options });
+  else {
+    const start = Math.ceil(length / 2);
+    await fineTuneCausal(gpu, model, set, { train: examples({ ids, start }), placesMultiple: 1, ...options });
   }
   const { peakBytes } = memory(gpu);
   await gpu.device.watch.remove(onlooker);
   const baseBytes = model.parameters().reduce((sum, { array }) => sum + array.bytes, 0);
   return { flops, baseBytes, peakBytes };
-}
-
-/** Steps of a language model on texts without padding; every token counts. */
-function* trainCausal(
-  gpu: Gpu,
-  model: CausalLM,
-  set: AdaptationSet | null,
-  batchSize: number,
-  length: number,
-): Generator<() => void> {
-  const passes = set?.isMixture ? 2 : 1;
-  const rows = batchSize * passes;
-  const filled = (n: number): Int32Array<ArrayBuffer> => new Int32Array(n).fill(1);
-  const shape = [rows, length];
-  const ids = tensor(gpu, filled(rows * length), shape);
-  const positions = tensor(gpu, causalPositions(filled(rows * length), length, length), shape);
-  const input = { inputIds: ids, positionIds: positions, attentionMask: null };
-  const parameters = model.parameters().filter(({ requiresGrad }) => requiresGrad);
-  const optimiser = new AdamW([...parameters, ...(set?.parameters() ?? [])]);
-  for (let step = 0; step <= BEFORE; step++) {
-    yield () => {
-      optimiser.zeroGrad();
-      if (set?.isMixture) set.routes.draw(uniformRouter(Stream.seed(0)), { step, passes });
-      tidy(() => causalLoss(model.forward(input), ids, ids).backward());
-      clipGradNorm(optimiser.arena, 1);
-      optimiser.step();
-    };
-  }
 }
