@@ -71,20 +71,6 @@ export const CONFIGS: Readonly<Record<FamilyName, Readonly<Record<string, unknow
   },
 };
 
-/** What LoRA goes around by default, and what an adapter goes behind. */
-export const LORA_TARGETS: Readonly<Record<FamilyName, readonly string[]>> = {
-  bert: ["query", "value"],
-  roberta: ["query", "value"],
-  gpt2: ["c_attn.query", "c_attn.value"],
-  llama: ["q_proj", "v_proj"],
-};
-export const OUTPUT_TARGETS: Readonly<Record<FamilyName, readonly string[]>> = {
-  bert: ["layer.*.output"],
-  roberta: ["layer.*.output"],
-  gpt2: ["mlp.output"],
-  llama: ["mlp.output"],
-};
-
 export interface BuildOptions {
   /** Classes of an encoder's head. */
   readonly labels?: number;

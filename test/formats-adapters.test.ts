@@ -7,20 +7,20 @@ import * as assert from "uvu/assert";
 import { add, gelu, geluTanh, linear, relu, silu, type Tensor, tensor } from "../src/autograd/index.ts";
 import { detectFormat, exportAdapter, importAdapter, readAdapterFile } from "../src/formats/index.ts";
 import { openTensorFile, toFloat32 } from "../src/io/index.ts";
-import { adapter, fixedRouter, lora, type PeftMethod } from "../src/peft/index.ts";
+import {
+  adapter,
+  fixedRouter,
+  houlsby,
+  lora,
+  type PeftMethod,
+  pfeiffer,
+  unipelt,
+} from "../src/peft/index.ts";
 import { loadAdapter, saveAdapter } from "../src/train/index.ts";
 import { scratchFolder } from "./cli-process.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
-import {
-  attached,
-  buildModel,
-  type FamilyName,
-  type FormatModel,
-  LAYERS,
-  LORA_TARGETS,
-  OUTPUT_TARGETS,
-} from "./format-models.ts";
+import { attached, buildModel, type FamilyName, type FormatModel, LAYERS } from "./format-models.ts";
 
 const gpu = await testGpu();
 const folder = scratchFolder();
@@ -125,22 +125,13 @@ const HEADS: Readonly<Partial<Record<FamilyName, Json>>> = {
   roberta: { 1: "classifier.dense", 4: "classifier.out_proj" },
   bert: { 1: "classifier" },
 };
-const HOUSES: Readonly<Record<FamilyName, readonly string[]>> = {
-  bert: ["attention.output", "layer.*.output"],
-  roberta: ["attention.output", "layer.*.output"],
-  gpt2: ["attn.output", "mlp.output"],
-  llama: ["self_attn.output", "mlp.output"],
-};
-
 for (const family of ["bert", "roberta", "gpt2", "llama"] as const) {
   const cases = {
-    "AdaMix's placement": adapter({ bottleneck: 4, targets: OUTPUT_TARGETS[family] }),
-    "Houlsby's": adapter({ bottleneck: 5, activation: "silu", targets: HOUSES[family] }),
-    "tanh approximation, odd size": adapter({
-      bottleneck: 7,
-      activation: "geluTanh",
-      targets: OUTPUT_TARGETS[family],
-    }),
+    // With the activation of the model's own feed-forward parts.
+    "AdaMix's placement": adapter({ bottleneck: 4 }),
+    "Houlsby's": houlsby({ bottleneck: 5 }),
+    "tanh approximation, odd size": adapter({ bottleneck: 7, activation: "geluTanh" }),
+    ...(HEADS[family] && { "Pfeiffer's": pfeiffer({ bottleneck: 3 }) }),
   };
   for (const [what, method] of Object.entries(cases)) {
     test(`${family}, ${what}: exported means the same there, imported again has the same bits`, async () => {
@@ -164,7 +155,7 @@ for (const family of ["bert", "roberta", "gpt2", "llama"] as const) {
   }
 
   test(`${family}, LoRA: there and back with the same bits`, async () => {
-    const { path, logits } = await saved(family, lora({ rank: 2, alpha: 3, targets: LORA_TARGETS[family] }));
+    const { path, logits } = await saved(family, lora({ rank: 2, alpha: 3 }));
     exportAdapter(path, `${path}-hub`, { format: "adapters", name: "tiny" });
     const config = configOf(`${path}-hub`);
     assert.equal(
@@ -177,7 +168,7 @@ for (const family of ["bert", "roberta", "gpt2", "llama"] as const) {
 }
 
 test("GPT-2's LoRA has the merged shapes: A of both parts, B of both", async () => {
-  const { path } = await saved("gpt2", lora({ rank: 2, targets: LORA_TARGETS.gpt2 }));
+  const { path } = await saved("gpt2", lora({ rank: 2 }));
   exportAdapter(path, `${path}-hub`, { format: "adapters", name: "tiny" });
   const tensors = tensorsOf(`${path}-hub`, "adapter.safetensors");
   const module = "transformer.h.1.attn.c_attn.loras.tiny";
@@ -274,21 +265,27 @@ test("layers left out are listed; without the number of layers the base model mu
 });
 
 test("Pfeiffer's wiring reads LN(h + x): seq_bn there; not on models that normalise before", async () => {
-  const { path } = await saved("bert", adapter({ bottleneck: 3, activation: "relu" }));
-  const { config, tensors } = readAdapterFile(path);
-  const pfeiffer = { config: { ...config, peft: { ...config.peft, input: "normalised" } }, tensors };
-  exportAdapter(pfeiffer, `${path}-hub`, { format: "adapters", name: "tiny" });
+  const { path } = await saved("bert", pfeiffer({ bottleneck: 3 }));
+  exportAdapter(path, `${path}-hub`, { format: "adapters", name: "tiny" });
   const { original_ln_before, residual_before_ln, non_linearity } = configOf(`${path}-hub`);
   assert.equal([original_ln_before, residual_before_ln, non_linearity], [true, true, "relu"]);
-  assert.is(importAdapter(`${path}-hub`, `${path}-back`).config.peft?.input, "normalised");
-  const gpt2 = readAdapterFile(
-    (await saved("gpt2", adapter({ bottleneck: 3, targets: ["mlp.output"] }))).path,
-  );
-  const wrong = { ...gpt2, config: { ...gpt2.config, peft: { ...gpt2.config.peft, input: "normalised" } } };
+  const gpt2 = await saved("gpt2", pfeiffer({ bottleneck: 3 }));
   assert.throws(
-    () => exportAdapter(wrong, join(folder, "x"), { format: "adapters" }),
+    () => exportAdapter(gpt2.path, join(folder, "x"), { format: "adapters" }),
     /reads LN\(h \+ x\) on gpt2: adapters normalises nothing there/,
   );
+});
+
+test("methods that are no banks are refused; a safetensors file takes them, there and back", async () => {
+  const { path, logits } = await saved("roberta", unipelt({ adapter: { bottleneck: 2 }, lora: { rank: 2 } }));
+  for (const format of ["peft", "adapters"] as const)
+    assert.throws(
+      () => exportAdapter(path, join(folder, "x"), { format }),
+      /method "unipelt"; expected one of adapter, lora \(format safetensors takes every method\)/,
+    );
+  exportAdapter(path, `${path}-plain`, { format: "safetensors" });
+  importAdapter(`${path}-plain`, `${path}-back`);
+  assertBitEqual(await logitsOf(`${path}-back`, "roberta"), logits, "logits");
 });
 
 /** Changes the config of an exported folder. */

@@ -10,7 +10,7 @@ import { loadAdapter, saveAdapter } from "../src/train/index.ts";
 import { scratchFolder } from "./cli-process.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
-import { attached, buildModel, type FamilyName, type FormatModel, LORA_TARGETS } from "./format-models.ts";
+import { attached, buildModel, type FamilyName, type FormatModel } from "./format-models.ts";
 
 const gpu = await testGpu();
 const folder = scratchFolder();
@@ -89,13 +89,15 @@ async function foldByHand(path: string, { model }: FormatModel): Promise<void> {
 
 const CASES: readonly (readonly [family: FamilyName, targets: readonly string[], keys: readonly string[]])[] =
   [
-    ["bert", LORA_TARGETS.bert, ["bert.encoder.layer.0.attention.self.query", "classifier.weight"]],
+    ["bert", ["value", "feedForwardOutput"], ["bert.encoder.layer.0.output.dense"]],
+    ["bert", ["query", "value"], ["bert.encoder.layer.0.attention.self.query", "classifier.weight"]],
     [
       "roberta",
       ["query", "key", "value"],
       ["roberta.encoder.layer.1.attention.self.key", "classifier.out_proj.weight"],
     ],
-    ["gpt2", LORA_TARGETS.gpt2, ["transformer.h.1.attn.c_attn"]],
+    ["gpt2", ["query", "value"], ["transformer.h.1.attn.c_attn"]],
+    ["gpt2", ["query", "attentionOutput", "feedForwardInner"], ["transformer.h.0.attn.c_proj"]],
     ["gpt2", ["query", "key", "value"], ["transformer.h.0.attn.c_attn"]],
     ["gpt2", ["h.1.attn.c_attn.key"], ["transformer.h.1.attn.c_attn"]],
     ["llama", ["q_proj", "v_proj", "down_proj"], ["model.layers.1.mlp.down_proj"]],
@@ -157,7 +159,7 @@ test("the config: every key that peft needs, keys sorted", async () => {
 });
 
 test("GPT-2: query and value of rank r are c_attn of rank 2r and alpha 2 alpha, zeros elsewhere", async () => {
-  const { path, dispose } = await saved("gpt2", lora({ rank: 2, alpha: 3, targets: LORA_TARGETS.gpt2 }));
+  const { path, dispose } = await saved("gpt2", lora({ rank: 2, alpha: 3 }));
   exportAdapter(path, `${path}-fused`, { format: "peft" });
   const config = readConfig(`${path}-fused`);
   assert.is(config.r, 4);
@@ -175,6 +177,17 @@ test("GPT-2: query and value of rank r are c_attn of rank 2r and alpha 2 alpha, 
       const isBlock = (row < 12 && column < 2) || (row >= 24 && column >= 2);
       assert.is(value !== 0, isBlock, `B[${row}, ${column}]`);
     });
+  dispose();
+});
+
+test("rank-stabilised LoRA: its factor becomes an alpha", async () => {
+  const { path, logits, dispose } = await saved("bert", lora({ rank: 4, alpha: 3, rankStabilised: true }));
+  exportAdapter(path, `${path}-rs`, { format: "peft" });
+  assert.is(readConfig(`${path}-rs`).lora_alpha, 6);
+  const folded = buildModel("bert");
+  await foldByHand(`${path}-rs`, folded);
+  assertClose(await folded.logits(), logits, { atol: 1e-5, name: "folded by hand" });
+  folded.model.dispose();
   dispose();
 });
 

@@ -88,7 +88,7 @@ async function rowOf(
 ): Promise<Row> {
   try {
     const method = methodOf({ method: name, peft: defaultPeft(name, settingsOf(name, overrides)) });
-    const cost = await costOf(config, method, { ...options, full: name === "full" });
+    const cost = await costOf(config, method, options);
     return { method: name, cost, reason: "" };
   } catch (error) {
     if (!(error instanceof ShapeError)) throw error;

@@ -18,8 +18,6 @@ export interface CostOptions {
   readonly length?: number;
   /** How the frozen matrices are stored. Default f32. */
   readonly dtype?: "f32" | HalfType;
-  /** Whether the model's own parameters train as well. Default false. */
-  readonly full?: boolean;
 }
 
 export interface MethodCost {
@@ -88,14 +86,14 @@ export async function costOf(
 function onPaper(
   config: Readonly<Record<string, unknown>>,
   method: PeftMethod | null,
-  { labels = 2, dtype = "f32", full = false }: CostOptions,
+  { labels = 2, dtype = "f32" }: CostOptions,
 ): OnPaper {
   const gpu = new Gpu(Device.onPaper());
   const model = buildOnPaper(gpu, config, labels);
-  model.setRequiresGrad(full);
+  model.setRequiresGrad(false);
   if ("head" in model) model.head.setRequiresGrad(true);
-  model.to(dtype);
   const set = method && new AdaptationSet(gpu, model, method, { stream: Stream.seed(0) });
+  model.to(dtype); // what the method trains of the model stays f32
   return { gpu, model, set };
 }
 
