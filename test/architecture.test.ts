@@ -35,9 +35,10 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   io: ["autograd", "array", "platform"],
   models: ["nn", "io", "autograd", "array", "gpu"],
   peft: ["nn", "autograd", "ops", "array", "gpu"],
-  train: [...engine, "data"],
+  formats: ["models", "io", "platform"],
+  train: [...engine, "data", "formats"],
   report: ["data", "platform"],
-  cli: [...engine, "data", "train", "report"],
+  cli: [...engine, "data", "formats", "train", "report"],
 };
 
 /** What the engine may take from npm; data, train, report, cli and io/hub may take any declared dependency. */

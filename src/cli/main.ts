@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError, Option } from "commander";
+import { addAdapterCommands } from "./adapter-commands.ts";
 import { describeFailure, exitCodeOf, UsageError } from "./failure.ts";
 import { anyNumber, count, countOrAll, countOrNone } from "./numbers.ts";
 import { addPretrainFlags, pretrainCommand } from "./pretrain-flags.ts";
@@ -24,6 +25,7 @@ function program(): Command {
   addMerge(root);
   addPredict(root);
   addGenerate(root);
+  addAdapterCommands(root);
   addPretrain(root);
   addDownload(root);
   addProfile(root);
@@ -41,6 +43,8 @@ Examples:
   adamix profile --task sentiment --method adamix-lora where the time of its steps goes
   adamix predict runs/sentiment-adamix-lora-seed0 --text "the soup was far from bland ."
   adamix pretrain novel.txt --objective causal --out ./novel
+  adamix export runs/sentiment-adamix-lora-seed0 --format peft --no-head --out sentiment-peft
+  adamix count roberta-large                           what each method trains and takes, without weights
   adamix generate ./gpt2 --prompt "Once upon a time" --temperature 0.8 --top-p 0.95
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or config. ADAMIX_DEVICE is the default of --device;

@@ -250,3 +250,8 @@ function resolveConsistency(
   }
   return undefined;
 }
+
+/** The settings of a method that a task of GLUE starts from, with some given. */
+export function defaultPeft(method: MethodName, given: PeftSettings): PeftSettings | undefined {
+  return resolvePeft(method, given, presetOf("sst2"));
+}

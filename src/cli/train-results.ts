@@ -75,7 +75,9 @@ export async function writeResults(
     ["state.json", `${JSON.stringify(state, null, 2)}\n`],
   ]);
   await saveAdapter(run.folder("checkpoint"), model, set, provenance, extra);
-  await view.use(() => saveAdapter(run.folder("merged"), model, view.set, provenance));
+  const { experts, share } = set?.method.config ?? {};
+  const mergedFrom = set?.isMixture ? { mergedFrom: { experts, share, by: "mean" } } : {};
+  await view.use(() => saveAdapter(run.folder("merged"), model, view.set, { ...provenance, ...mergedFrom }));
   run.write("summary.json", {
     task: config.task,
     method: config.method,

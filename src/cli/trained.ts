@@ -99,7 +99,8 @@ function virtualTokensOf({ peft }: AdapterConfigFile): number {
   return (peft && methodFromConfig(peft).virtualTokens) ?? 0;
 }
 
-function findAdapter(path: string, part: "merged" | "checkpoint"): string {
+/** The folder of a run's adapter, or the path itself where it holds one. */
+export function findAdapter(path: string, part: "merged" | "checkpoint"): string {
   if (!exists(path)) throw new Error(`load: there is no ${path}`);
   for (const folder of [joinPath(path, part), path]) if (exists(joinPath(folder, CONFIG))) return folder;
   const isUnfinished = exists(joinPath(path, "metrics.jsonl"));

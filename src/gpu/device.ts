@@ -5,6 +5,7 @@ import {
   findAdapter,
   markFailed,
   numberFromEnv,
+  paperDevice,
 } from "../platform/index.ts";
 import { Captures } from "./captures.ts";
 import type { Bindings, Grid, Params, Work } from "./dispatch.ts";
@@ -66,7 +67,11 @@ export class Device {
   #failure: GpuError | null = null;
   #closed = false;
 
-  private constructor(found: FoundAdapter, device: GPUDevice) {
+  private constructor(
+    found: FoundAdapter,
+    device: GPUDevice,
+    budgetBytes = numberFromEnv("ADAMIX_MEMORY_MB", 16_384) * 2 ** 20,
+  ) {
     this.adapter = found;
     this.#device = device;
     this.traits = traitsOf(found, device);
@@ -75,7 +80,6 @@ export class Device {
       if (!this.#closed) this.#fail(`device lost: ${info.message || info.reason}`);
     });
     const debug = debugLevel();
-    const budgetBytes = numberFromEnv("ADAMIX_MEMORY_MB", 16_384) * 2 ** 20;
     this.pool = new Pool(device, budgetBytes, () => `the largest are ${showLargest(this.ledger.largest(5))}`);
     this.kernels = new KernelCache(device, debug >= 2 ? printCode : null);
     this.recorder = new Recorder(device, found.kind === "software", () => this.#throwFailure());
@@ -100,6 +104,15 @@ export class Device {
     if (raisesLimits()) for (const name of WANTED_LIMITS) requiredLimits[name] = found.adapter.limits[name];
     const device = await found.adapter.requestDevice({ requiredFeatures: [...features], requiredLimits });
     return new Device(found, device);
+  }
+
+  /**
+   * A device on paper: everything is checked, recorded and accounted for as on a GPU, nothing is allocated and nothing
+   * runs. Reads give zeros. So models of any size can be built and trained to see what it would take.
+   */
+  static onPaper(): Device {
+    const { found, device } = paperDevice();
+    return new Device(found, device, Number.POSITIVE_INFINITY);
   }
 
   run(spec: KernelSpec, bindings: Bindings, params: Params, grid: Grid, work?: Work): void {

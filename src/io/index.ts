@@ -3,6 +3,7 @@ export { type DownloadProgress, downloadModel, type HubOptions } from "./hub.ts"
 export { hubCacheFolder, isRepoName } from "./hub-cache.ts";
 export { loadParameters, saveParameters } from "./parameter-file.ts";
 export { readPytorch } from "./pytorch.ts";
+export { encodePytorch, type FloatTensor } from "./pytorch-writer.ts";
 export {
   type ByteSource,
   decodeSafetensors,

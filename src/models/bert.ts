@@ -12,6 +12,7 @@ import {
 } from "../nn/index.ts";
 import { type BertConfig, parseBertConfig } from "./bert-config.ts";
 import {
+  type ClassifierInput,
   EncoderEmbeddings,
   type EncoderInput,
   EncoderStack,
@@ -108,12 +109,14 @@ export class BertModel extends Module {
 export class BertForSequenceClassification extends Module implements SequenceClassifier {
   readonly bert: BertModel;
   readonly classifier: Linear;
+  readonly #gpu: Gpu;
   readonly #config: BertConfig;
 
   constructor(gpu: Gpu, config: BertConfig) {
     super();
     this.bert = new BertModel(gpu, config);
     this.classifier = new Linear(gpu, config.hidden_size, config.num_labels);
+    this.#gpu = gpu;
     this.#config = config;
   }
 
@@ -134,6 +137,10 @@ export class BertForSequenceClassification extends Module implements SequenceCla
     return this.classifier;
   }
 
+  newHead(labels: number): Module {
+    return new Linear(this.#gpu, this.#config.hidden_size, labels);
+  }
+
   sites(): Site[] {
     return this.bert.sites();
   }
@@ -142,12 +149,27 @@ export class BertForSequenceClassification extends Module implements SequenceCla
     return bertPositions(ids, length, this.#config, this.bert.virtualTokens);
   }
 
+  hidden(input: EncoderInput, options: ForwardOptions = {}): Tensor {
+    return this.bert.forward(input, options);
+  }
+
+  classify(
+    hidden: Tensor,
+    _: ClassifierInput,
+    options: ForwardOptions = {},
+    head: Module = this.classifier,
+  ): Tensor {
+    if (!(head instanceof Linear))
+      throw new ShapeError("bert: the head is none that newHead() of a BERT made");
+    return tidy(() => {
+      const pooled = this.bert.pool(hidden);
+      return head.forward(maybeDropout(pooled, headDropout(this.#config), options, "head", 0));
+    });
+  }
+
   /** [B, T] -> logits [B, classes]. */
   forward(input: EncoderInput, options: ForwardOptions = {}): Tensor {
-    return tidy(() => {
-      const pooled = this.bert.pool(this.bert.forward(input, options));
-      return this.classifier.forward(maybeDropout(pooled, headDropout(this.#config), options, "head", 0));
-    });
+    return tidy(() => this.classify(this.hidden(input, options), input, options));
   }
 }
 

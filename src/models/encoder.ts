@@ -32,6 +32,9 @@ export interface EncoderInput {
   readonly poolingWeights: Tensor | null;
 }
 
+/** What a head reads beside hidden states. */
+export type ClassifierInput = Pick<EncoderInput, "poolingWeights">;
+
 /** A model that batches are made for. */
 export interface EncoderModel {
   readonly config: EncoderConfig;
@@ -50,7 +53,13 @@ export interface SequenceClassifier extends Module, EncoderModel {
   readonly encoder: Module;
   /** What trains beside an adaptation. */
   readonly head: Module;
+  /** A head of zeros for another number of classes: of another task on this encoder. */
+  newHead(labels: number): Module;
   sites(): Site[];
+  /** [B, T] -> hidden states [B, T, C]. */
+  hidden(input: EncoderInput, options?: ForwardOptions): Tensor;
+  /** Hidden states [B, T, C] -> logits [B, classes], by the model's own head or by one that `newHead` made. */
+  classify(hidden: Tensor, input: ClassifierInput, options?: ForwardOptions, head?: Module): Tensor;
   /** [B, T] -> logits [B, classes]. */
   forward(input: EncoderInput, options?: ForwardOptions): Tensor;
 }

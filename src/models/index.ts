@@ -30,6 +30,7 @@ export { type CacheSize, KeyValueCache } from "./key-value-cache.ts";
 export { LLAMA, LlamaForCausalLM, llamaFromTensors, QWEN2 } from "./llama.ts";
 export { type LlamaConfig, parseLlamaConfig, type RopeScaling } from "./llama-config.ts";
 export { type Llama2cCheckpoint, readLlama2c } from "./llama2c.ts";
+export { PUBLISHED_SIZES, publishedSize } from "./published-sizes.ts";
 export { MODEL_FAMILIES, modelFamily, modelHead } from "./registry.ts";
 export {
   ROBERTA,

@@ -11,6 +11,7 @@ import {
   type Site,
 } from "../nn/index.ts";
 import {
+  type ClassifierInput,
   EncoderEmbeddings,
   type EncoderInput,
   EncoderStack,
@@ -108,12 +109,14 @@ class RobertaClassificationHead extends Module {
 export class RobertaForSequenceClassification extends Module implements SequenceClassifier {
   readonly roberta: RobertaModel;
   readonly classifier: RobertaClassificationHead;
+  readonly #gpu: Gpu;
   readonly #config: RobertaConfig;
 
   constructor(gpu: Gpu, config: RobertaConfig) {
     super();
     this.roberta = new RobertaModel(gpu, config);
     this.classifier = new RobertaClassificationHead(gpu, config);
+    this.#gpu = gpu;
     this.#config = config;
   }
 
@@ -134,6 +137,10 @@ export class RobertaForSequenceClassification extends Module implements Sequence
     return this.classifier;
   }
 
+  newHead(labels: number): Module {
+    return new RobertaClassificationHead(this.#gpu, { ...this.#config, num_labels: labels });
+  }
+
   sites(): Site[] {
     return this.roberta.sites();
   }
@@ -142,11 +149,24 @@ export class RobertaForSequenceClassification extends Module implements Sequence
     return robertaPositions(ids, length, this.#config, this.roberta.virtualTokens);
   }
 
+  hidden(input: EncoderInput, options: ForwardOptions = {}): Tensor {
+    return this.roberta.forward(input, options);
+  }
+
+  classify(
+    hidden: Tensor,
+    { poolingWeights }: ClassifierInput,
+    options: ForwardOptions = {},
+    head: Module = this.classifier,
+  ): Tensor {
+    if (!(head instanceof RobertaClassificationHead))
+      throw new ShapeError("roberta: the head is none that newHead() of a RoBERTa made");
+    return tidy(() => head.forward(hidden, poolingWeights, options));
+  }
+
   /** [B, T] -> logits [B, classes]. */
   forward(input: EncoderInput, options: ForwardOptions = {}): Tensor {
-    return tidy(() =>
-      this.classifier.forward(this.roberta.forward(input, options), input.poolingWeights, options),
-    );
+    return tidy(() => this.classify(this.hidden(input, options), input, options));
   }
 }
 

@@ -15,6 +15,7 @@ export {
   removePath,
 } from "./files.ts";
 export { howToInstall } from "./install-help.ts";
+export { type PaperDevice, paperDevice } from "./paper-device.ts";
 export {
   absolutePath,
   assetPath,

@@ -1,3 +1,14 @@
+export {
+  ADAPTER_FORMATS,
+  type AdapterFile,
+  type AdapterFormatName,
+  type ExportOptions,
+  exportAdapter,
+  type ImportOptions,
+  importAdapter,
+} from "../formats/index.ts";
+export { type CostOptions, costOf, type MethodCost, parametersOf } from "./accounting.ts";
+export { type AdapterMemory, Adapters, type TaskLogits } from "./adapters.ts";
 export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
 export { CapturedSteps, type CapturedStepsOptions } from "./captured-steps.ts";
 export { type CausalFolder, type CausalLoadOptions, openCausalFolder } from "./causal-folder.ts";
@@ -59,6 +70,7 @@ export {
 } from "./metrics.ts";
 export { type AdamWState, decodeAdamW, encodeAdamW } from "./optimiser-file.ts";
 export { type PredictOptions, predict, predictRoutes } from "./predict.ts";
+export { type PredictRowsOptions, predictRows } from "./predict-rows.ts";
 export { evaluateMaskedLm, type PretrainOptions, pretrainMaskedLm } from "./pretrain.ts";
 export {
   type CausalPretrainOptions,
@@ -92,6 +104,7 @@ export { type RouteScore, routeScores } from "./route-scores.ts";
 export { RunFolder } from "./run-folder.ts";
 export { type SavableModel, type SaveModelOptions, saveModel } from "./save-model.ts";
 export {
+  type AdaptedModel,
   type AdapterConfigFile,
   loadAdapter,
   type Provenance,

@@ -1,19 +1,25 @@
 import type { Gpu } from "../array/index.ts";
 import { type Parameter, Stream } from "../autograd/index.ts";
+import {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  type AdapterConfigFile,
+  type Provenance,
+  readAdapterConfig,
+  traitsOfConfig,
+} from "../formats/index.ts";
 import { encodeSafetensors, FormatError, loadStateDict, readStateDict } from "../io/index.ts";
-import type { SequenceClassifier } from "../models/index.ts";
+import type { Module, Site } from "../nn/index.ts";
 import { AdaptationSet, methodFromConfig, routerFromConfig } from "../peft/index.ts";
-import { exists, joinPath, readText, writeFolderAtomic } from "../platform/index.ts";
+import { exists, joinPath, writeFolderAtomic } from "../platform/index.ts";
 import { readTensors } from "./pretrained.ts";
 
-const CONFIG = "adapter_config.json";
-const WEIGHTS = "adapter.safetensors";
+export { type AdapterConfigFile, type Provenance, readAdapterConfig };
 
-/** Where a saved adapter comes from: kept in its files. */
-export interface Provenance {
-  readonly [name: string]: unknown;
-  readonly base: string;
-  readonly labels: readonly string[];
+/** A model with sites, as adapters are saved of it and loaded into it: a classifier or a language model. */
+export interface AdaptedModel extends Module {
+  readonly config: object;
+  sites(): readonly Site[];
 }
 
 /**
@@ -22,30 +28,35 @@ export interface Provenance {
  */
 export async function saveAdapter(
   folder: string,
-  model: SequenceClassifier,
+  model: AdaptedModel,
   set: AdaptationSet | null,
   provenance: Provenance,
   extra: ReadonlyMap<string, Uint8Array | string> = new Map(),
 ): Promise<void> {
   const entries = await readStateDict([...trainedOf(model), ...(set?.namedParameters() ?? [])]);
-  const router = set?.learned && { router: set.learned.router.config };
-  const config = { adamix: 1, peft: set?.method.config ?? null, ...router, ...provenance };
+  const config = {
+    adamix: 1,
+    peft: set?.method.config ?? null,
+    ...(set?.learned && { router: set.learned.router.config }),
+    ...provenance,
+    model: traitsOfConfig(model.config),
+  };
   const files = new Map<string, Uint8Array | string>([
-    [CONFIG, `${JSON.stringify(config, null, 2)}\n`],
-    [WEIGHTS, encodeSafetensors(entries, { format: "pt", base: provenance.base })],
+    [ADAPTER_CONFIG, `${JSON.stringify(config, null, 2)}\n`],
+    [ADAPTER_WEIGHTS, encodeSafetensors(entries, { format: "pt", base: provenance.base })],
     ...extra,
   ]);
   writeFolderAtomic(folder, files);
 }
 
 /** Reads what saveAdapter wrote into a model: attaches the adaptation, overwrites the head. Strict. */
-export function loadAdapter(gpu: Gpu, model: SequenceClassifier, folder: string): AdaptationSet | null {
-  for (const name of [CONFIG, WEIGHTS]) {
+export function loadAdapter(gpu: Gpu, model: AdaptedModel, folder: string): AdaptationSet | null {
+  for (const name of [ADAPTER_CONFIG, ADAPTER_WEIGHTS]) {
     const path = joinPath(folder, name);
     if (!exists(path)) throw new FormatError(`load adapter: no ${name} in ${folder}`);
   }
   const config = readAdapterConfig(folder);
-  const tensors = readTensors(joinPath(folder, WEIGHTS));
+  const tensors = readTensors(joinPath(folder, ADAPTER_WEIGHTS));
   const set = config.peft
     ? new AdaptationSet(gpu, model, methodFromConfig(config.peft), {
         stream: Stream.seed(0),
@@ -59,7 +70,7 @@ export function loadAdapter(gpu: Gpu, model: SequenceClassifier, folder: string)
     if (parameter) wanted.set(name, parameter);
   }
   try {
-    loadStateDict(wanted, tensors, { what: joinPath(folder, WEIGHTS) });
+    loadStateDict(wanted, tensors, { what: joinPath(folder, ADAPTER_WEIGHTS) });
   } catch (error) {
     set?.dispose();
     throw error;
@@ -67,23 +78,6 @@ export function loadAdapter(gpu: Gpu, model: SequenceClassifier, folder: string)
   return set;
 }
 
-export interface AdapterConfigFile extends Provenance {
-  readonly peft: Readonly<Record<string, unknown>> | null;
-  /** Of a mixture whose experts a router with parameters chooses. */
-  readonly router?: Readonly<Record<string, unknown>>;
-}
-
-export function readAdapterConfig(folder: string): AdapterConfigFile {
-  const path = joinPath(folder, CONFIG);
-  try {
-    const config = JSON.parse(readText(path)) as AdapterConfigFile;
-    if (!Array.isArray(config.labels)) throw new FormatError('no "labels"');
-    return config;
-  } catch (error) {
-    throw new FormatError(`load adapter: ${path}: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-function trainedOf(model: SequenceClassifier): [string, Parameter][] {
+function trainedOf(model: Module): [string, Parameter][] {
   return [...model.namedParameters()].filter(([, parameter]) => parameter.requiresGrad);
 }
