@@ -82,7 +82,10 @@ export class AdaptationSet {
     return this.#parts;
   }
 
-  /** Puts the parts into their sites, and has gradients of the base that it trains. Throws where another set has taken this one's name. */
+  /**
+   * Puts the parts into their sites, and has gradients of what it trains of the base. Throws where another set has taken
+   * this one's name.
+   */
   attach(): void {
     if (this.#attached) return;
     const taken = this.#parts.find(({ site }) => site.has(this.name));
