@@ -19,6 +19,8 @@ struct Params { rows: u32, columns: u32, eps: f32, block: u32, parts: u32 }
 @group(0) @binding(10) var<storage, read_write> dx: array<T>;
 @group(0) @binding(11) var<storage, read_write> dweight: array<T>;
 @group(0) @binding(12) var<storage, read_write> dbias: array<T>;
+@group(0) @binding(13) var<storage, read> residual: array<T>;
+@group(0) @binding(14) var<storage, read_write> total: array<T>;
 
 @compute @workgroup_size(LANES)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -41,6 +43,39 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let scale = 1.0 / sqrt(variance + params.eps);
   for (var c = lane; c < params.columns; c += LANES) {
     y[base + c] = ((x[base + c] - rough) - shift) * scale * weight[c] + bias[c];
+  }
+  if (lane == 0u) {
+    mean[row] = rough + shift;
+    rstd[row] = scale;
+  }
+}
+
+// The same of x + residual, whose sum is kept: total. Reads 6, writes 2.
+@compute @workgroup_size(LANES)
+fn forward_sum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = unfold(group, groups);
+  if (row >= params.rows) { return; }
+  let base = row * params.columns;
+  let n = f32(params.columns * WIDTH);
+  var sum = T(0.0);
+  for (var c = lane; c < params.columns; c += LANES) {
+    let v = x[base + c] + residual[base + c];
+    total[base + c] = v;
+    sum += v;
+  }
+  let rough = row_sum(fold_sum(sum), lane) / n;
+  var rest = T(0.0);
+  var squares = T(0.0);
+  for (var c = lane; c < params.columns; c += LANES) {
+    let d = total[base + c] - rough;
+    rest += d;
+    squares += d * d;
+  }
+  let shift = row_sum(fold_sum(rest), lane) / n;
+  let variance = max(row_sum(fold_sum(squares), lane) / n - shift * shift, 0.0);
+  let scale = 1.0 / sqrt(variance + params.eps);
+  for (var c = lane; c < params.columns; c += LANES) {
+    y[base + c] = ((total[base + c] - rough) - shift) * scale * weight[c] + bias[c];
   }
   if (lane == 0u) {
     mean[row] = rough + shift;

@@ -4,8 +4,9 @@
 // use: lib/vec4
 // use: lib/row_workgroup
 // use: lib/grid
+// Without the mean (each = 1) y is the row losses, and dy has one element for each row.
 // all: rows of the mean; a and b may be run through in ranges of them.
-struct Params { rows: u32, columns: u32, full: u32, all: u32 }
+struct Params { rows: u32, columns: u32, full: u32, all: u32, each: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<T>;
 @group(0) @binding(2) var<storage, read> b: array<T>;
@@ -66,7 +67,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let row = unfold(group, groups);
   if (row >= params.rows) { return; }
   let base = row * params.columns;
-  let scale = 0.5 * dy[0] / f32(params.all);
+  let scale = 0.5 * select(dy[0] / f32(params.all), dy[row], params.each == 1u);
   let sums = lse_saved[row];
   var mean_p = 0.0;
   var mean_q = 0.0;

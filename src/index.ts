@@ -3,6 +3,7 @@ export {
   type AttentionOptions,
   abs,
   add,
+  addLayerNorm,
   all,
   any,
   apply,

@@ -1,4 +1,7 @@
 // Weights between files and parameters: strict loading in one message, halves, and the way back.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Parameter, Stream } from "../src/autograd/index.ts";
@@ -7,12 +10,14 @@ import {
   encodeSafetensors,
   FormatError,
   type LoadOptions,
+  loadParameters,
   loadStateDict,
   type RawTensor,
   readStateDict,
+  saveParameters,
   type TensorToWrite,
 } from "../src/io/index.ts";
-import { LayerNorm, Linear } from "../src/nn/index.ts";
+import { initUniform, LayerNorm, Linear, Module } from "../src/nn/index.ts";
 import { AdamW } from "../src/optim/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
@@ -30,6 +35,39 @@ function parametersOf(seed = 1): Map<string, Parameter> {
     }),
   );
 }
+
+test("a module of one's own is saved and loaded by its names, halves as they are", async () => {
+  class Net extends Module {
+    readonly first = new Linear(gpu, 3, 4);
+    readonly norm = new LayerNorm(gpu, 4);
+  }
+  const folder = mkdtempSync(join(tmpdir(), "adamix-io-"));
+  const path = join(folder, "net.safetensors");
+  const [saved, loaded, other] = [new Net(), new Net(), new Linear(gpu, 3, 4)];
+  try {
+    initUniform(saved.first.weight, Stream.seed(1), 1);
+    saved.norm.to("f16");
+    await saveParameters(path, saved, { step: "7" });
+    assert.is(decodeSafetensors(readFileSync(path)).metadata.step, "7");
+    loaded.norm.to("f16");
+    assert.equal(await loadParameters(path, loaded), []);
+    for (const [name, parameter] of loaded.namedParameters())
+      assert.equal(await parameter.data(), await saved.stateDict().get(name)?.data(), name);
+    await loadParameters(path, other, {
+      rename: (name) => name.replace(/^first\./, ""),
+      mayBeIgnored: (name) => name.startsWith("norm."),
+    });
+    assert.equal(await other.weight.data(), await saved.first.weight.data());
+    const before = await other.weight.data();
+    const error = await loadParameters(path, other).catch((error: unknown) => error);
+    assert.instance(error, FormatError);
+    assert.match((error as Error).message, /2 missing: weight, bias; 4 unexpected: first\.weight/);
+    assert.equal(await other.weight.data(), before, "nothing is written");
+  } finally {
+    for (const module of [saved, loaded, other]) module.dispose();
+    rmSync(folder, { recursive: true });
+  }
+});
 
 type Entry = readonly [string, TensorToWrite];
 const f32 = (name: string, shape: readonly number[]): Entry => {

@@ -2,9 +2,10 @@
 import { suite } from "uvu";
 import { add, indexSelect, mul, Stream, symmetricKl, type Tensor, tensor } from "../src/autograd/index.ts";
 import { causalLoss } from "../src/models/index.ts";
-import { AdaptationSet, adapter, givenRouter, lora, type PeftMethod } from "../src/peft/index.ts";
+import { givenRouter } from "../src/peft/index.ts";
 import { gpu as testGpu } from "./device.ts";
-import { type Fixture, fixtureNames, loadFixture } from "./fixtures.ts";
+import { fixtureNames, loadFixture } from "./fixtures.ts";
+import { adaptedGpt2, base, expectBankGradients, type Gpt2PeftJson } from "./gpt2-mixture.ts";
 import { expectFixture } from "./tiny-encoder.ts";
 import { causalInputOf, type Gpt2Json, gpt2Of, intsOf } from "./tiny-gpt2.ts";
 
@@ -44,70 +45,13 @@ for (const name of fixtureNames("model_gpt2")) {
   });
 }
 
-interface PeftJson extends Gpt2Json {
-  readonly peft: {
-    readonly kind: string;
-    readonly rank?: number;
-    readonly alpha?: number;
-    readonly bottleneck?: number;
-    readonly experts?: number;
-    readonly share_B?: boolean;
-    readonly share_up?: boolean;
-    readonly share_down?: boolean;
-  };
-  readonly kl_weight: number;
-  readonly route_pass1: [number, number][];
-  readonly route_pass2: [number, number][];
-}
-
-const base = loadFixture<Gpt2Json>("model_gpt2");
-
-function methodOf({ peft }: PeftJson): PeftMethod {
-  const { rank, alpha, bottleneck, experts = 1 } = peft;
-  const share = peft.share_up || peft.share_B ? "up" : peft.share_down ? "down" : "none";
-  // Where adapters go and their activation are the model's to say: after mlp.c_proj, geluTanh.
-  if (bottleneck !== undefined) return adapter({ bottleneck, experts, share });
-  return lora({ rank: rank as number, experts, share, ...(alpha !== undefined && { alpha }) });
-}
-
-/** The fixture's tensors of a bank, expert by expert. */
-function keysOf(fixture: Fixture<unknown>, prefix: string, name: string): string[] {
-  const [, layer, part, side] = /h\.(\d+)\.attn\.c_attn\.(\w+)\.lora\.lora_(A|B)\.weight$/.exec(name) ?? [];
-  if (layer !== undefined) {
-    const start = `${prefix}/layer.${layer}.${part}.${side}`;
-    return fixture.keys(start).filter((key) => key === start || key.startsWith(`${start}.`));
-  }
-  const [, block, half, kind] = /h\.(\d+)\.mlp\.output\.adapter\.(down|up)\.(weight|bias)$/.exec(name) ?? [];
-  return fixture.keys(`${prefix}/layer.${block}.mix.${half}.`).filter((key) => key.endsWith(`.${kind}`));
-}
-
-function adapted(fixture: Fixture<PeftJson>) {
-  const model = gpt2Of(gpu, fixture, base);
-  model.setRequiresGrad(false);
-  const set = new AdaptationSet(gpu, model, methodOf(fixture.json), { stream: Stream.seed(1) });
-  for (const [name, parameter] of set.namedParameters()) {
-    const keys = keysOf(fixture, "p", name);
-    parameter.write(Float32Array.from(keys.flatMap((key) => [...fixture.floats(key).data])));
-  }
-  return { model, set };
-}
-
-async function expectGradients(fixture: Fixture<unknown>, prefix: string, set: AdaptationSet): Promise<void> {
-  for (const [name, parameter] of set.namedParameters()) {
-    const keys = keysOf(fixture, prefix, name);
-    if (keys.length === 0 || !parameter.grad) throw new Error(`${fixture.name} ${name}: nothing to compare`);
-    for (const [j, key] of keys.entries())
-      await expectFixture(fixture, key, parameter.grad.slice(0, j, j + 1));
-  }
-}
-
 const labels = (): Tensor => intsOf(gpu, base, "labels");
 const mask = (): Tensor => intsOf(gpu, base, "loss_mask");
 
 for (const name of fixtureNames("peft_gpt2_lora")) {
-  const fixture = loadFixture<PeftJson>(name);
+  const fixture = loadFixture<Gpt2PeftJson>(name);
   test(`${name}: query and value slices of the fused product, every gradient`, async () => {
-    const { model, set } = adapted(fixture);
+    const { model, set } = adaptedGpt2(gpu, fixture);
     const input = causalInputOf(gpu, base);
     const last = model.hidden(input);
     await expectFixture(fixture, "out/hidden.last", last);
@@ -116,7 +60,7 @@ for (const name of fixtureNames("peft_gpt2_lora")) {
     const loss = causalLoss(logits, labels(), mask());
     await expectFixture(fixture, "out/loss", loss);
     loss.backward();
-    await expectGradients(fixture, "pgrad", set);
+    await expectBankGradients(fixture, "pgrad", set);
     set.dispose();
     model.dispose();
   });
@@ -133,11 +77,11 @@ function completionRows(logits: Tensor): Tensor {
 }
 
 for (const name of fixtureNames("adamix_gpt2")) {
-  const fixture = loadFixture<PeftJson>(name);
+  const fixture = loadFixture<Gpt2PeftJson>(name);
 
   for (const gradient of ["detached", "full"] as const) {
     test(`${name}: both passes in one batch, loss and every gradient (${gradient} targets)`, async () => {
-      const { model, set } = adapted(fixture);
+      const { model, set } = adaptedGpt2(gpu, fixture);
       const { route_pass1, route_pass2, kl_weight } = fixture.json;
       set.routes.draw(givenRouter([route_pass1, route_pass2]), { step: 0, passes: 2 });
       const logits = model.forward(causalInputOf(gpu, base, { passes: 2 }));
@@ -152,14 +96,14 @@ for (const name of fixtureNames("adamix_gpt2")) {
       const loss = add(task, mul(consistency, kl_weight));
       await expectFixture(fixture, "out/loss", loss);
       loss.backward();
-      await expectGradients(fixture, gradient === "full" ? "pgrad_full" : "pgrad_detach", set);
+      await expectBankGradients(fixture, gradient === "full" ? "pgrad_full" : "pgrad_detach", set);
       set.dispose();
       model.dispose();
     });
   }
 
   test(`${name}: merged experts`, async () => {
-    const { model, set } = adapted(fixture);
+    const { model, set } = adaptedGpt2(gpu, fixture);
     set.detach();
     const merged = set.mergeExperts(model, Stream.seed(2));
     merged.attach();

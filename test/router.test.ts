@@ -29,6 +29,7 @@ const request = (part: Partial<RouteRequest>): RouteRequest => ({
   step: 0,
   pass: 0,
   group: 0,
+  token: 0,
   ...part,
 });
 
@@ -48,7 +49,14 @@ routing("uniform: each expert equally often, every two draws independent", () =>
   const here = drawn({});
   // Bounds that chance exceeds once in a thousand: 3 and 15 degrees of freedom.
   assert.ok(chiSquare(here, M) < 16.27, `chi-square ${chiSquare(here, M)}`);
-  const others: readonly Partial<RouteRequest>[] = [{ side: "up" }, { layer: 1 }, { pass: 1 }, { group: 1 }];
+  const others: readonly Partial<RouteRequest>[] = [
+    { side: "up" },
+    { layer: 1 },
+    { pass: 1 },
+    { group: 1 },
+    { token: 1 },
+    { token: 4 },
+  ];
   for (const part of others) {
     const other = drawn(part);
     const pairs = chiSquare(

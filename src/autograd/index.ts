@@ -6,6 +6,7 @@ export {
   type AttentionOptions,
   abs,
   add,
+  addLayerNorm,
   attention,
   bankLinear,
   cacheWrite,

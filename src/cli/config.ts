@@ -58,6 +58,10 @@ const peft = z.strictObject({
   init: z.enum(["distinct", "authors"]).optional(),
   experts: count.optional(),
   share: z.enum(["up", "down", "none"]).optional(),
+  router: z.enum(["drawn", "soft", "top-k"]).optional(),
+  routing: z.enum(["batch", "example", "token"]).optional(),
+  topK: count.optional(),
+  balance: notNegative.optional(),
   targets: z.array(z.string().min(1)).min(1).optional(),
   layers: count.optional(),
   tokens: count.optional(),
@@ -82,12 +86,15 @@ const training = z.strictObject({
   limitTrain: count.nullable().optional(),
   evaluateEverySteps: count.nullable().optional(),
   undrawn: z.enum(["authors", "zeroGrad", "skip"]).optional(),
+  passesInOneBatch: z.boolean().optional(),
 });
 
 const consistency = z.strictObject({
   weight: notNegative.optional(),
   gradient: z.enum(["detached", "full"]).optional(),
   taskPasses: z.enum(["first", "both"]).optional(),
+  warmupSteps: z.int().min(0).optional(),
+  regression: z.enum(["none", "mse"]).optional(),
 });
 
 /** What a config file and the flags may say. Everything that is left out takes a default: see presets.ts. */
@@ -131,7 +138,7 @@ const ADAPTER_KEYS = ["bottleneck", "activation", "initStd", "targets"] as const
 const LORA_KEYS = ["rank", "alpha", "rankStabilised", "loraDropout", "targets"] as const;
 const PREFIX_KEYS = ["tokens", "bottleneck", "initStd"] as const;
 const UNIPELT_KEYS = ["parts", "bottleneck", "tokens", "rank", "alpha", "loraDropout"] as const;
-const MIXTURE_KEYS = ["experts", "share"] as const;
+const MIXTURE_KEYS = ["experts", "share", "router", "routing", "topK", "balance"] as const;
 
 /** The settings of `peft` that each method has. */
 export const METHOD_KEYS: Readonly<Record<MethodName, readonly (keyof PeftSettings)[]>> = {

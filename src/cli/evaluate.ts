@@ -1,26 +1,31 @@
 import type { Gpu } from "../array/index.ts";
 import { Stream } from "../autograd/index.ts";
 import type { Encoded } from "../data/index.ts";
-import { fixedRouter, type Router, uniformRouter } from "../peft/index.ts";
-import { type ClassificationScores, predictRoutes, scoreEnsemble, scoreLogits } from "../train/index.ts";
-import { encodedSplit, labelsOf, score } from "./evaluation.ts";
+import {
+  type ClassificationScores,
+  expectedCalibrationError,
+  type Inference,
+  type InferenceMode,
+  infer,
+  predictive,
+  scoreEnsemble,
+  scoreLogits,
+} from "../train/index.ts";
+import { encodedSplit, labelsOf } from "./evaluation.ts";
 import { UsageError } from "./failure.ts";
 import { digits, grouped, majorityShare, print, scoreLine } from "./report.ts";
 import { describeDevice, withGpu } from "./session.ts";
 import { resolveData, type Split } from "./tasks.ts";
 import { buildClassifier, openSaved, type SavedClassifier } from "./trained.ts";
 
-export const MODES = ["merged", "random", "fixed", "ensemble"] as const;
-export type Mode = (typeof MODES)[number];
-
 export interface EvaluateCommand {
   readonly path: string;
   /** A folder of data, or one file of the split; else the data that the run was trained with. */
   readonly data: string | undefined;
   readonly split: Split | undefined;
-  readonly mode: Mode;
-  /** Sampled routes of `random` and `ensemble`. */
-  readonly routes: number;
+  readonly mode: InferenceMode;
+  /** Runs of the random modes, routes of `ensemble`. */
+  readonly routes: number | "all";
   readonly limit: number | undefined;
   /** The encoder, where it has moved. */
   readonly model: string | undefined;
@@ -29,7 +34,7 @@ export interface EvaluateCommand {
   readonly device: string | undefined;
 }
 
-/** Prints accuracy and nll of a saved classifier on one split of its task, beside the majority class. */
+/** Prints accuracy, nll and calibration of a saved classifier on one split of its task, beside the majority class. */
 export async function evaluate(command: EvaluateCommand): Promise<void> {
   const { path, mode, limit } = command;
   const saved = await openSaved(path, {
@@ -47,11 +52,13 @@ export async function evaluate(command: EvaluateCommand): Promise<void> {
   const examples = limit === undefined ? all : all.slice(0, limit);
   await withGpu(command.device, async (gpu) => {
     print(`adamix evaluate: ${saved.method} on ${task.task}, on ${describeDevice(gpu)}`);
-    const scores = await scoreMode(gpu, saved, examples, command);
-    print(`${split}, ${describeMode(mode, command.routes)}: ${scoreLine(scores)}`);
+    const inference = await inferWith(gpu, saved, examples, command);
+    const labels = labelsOf(examples);
     print(
-      `${grouped(examples.length)} examples; majority class ${digits(majorityShare(labelsOf(examples)))}`,
+      `${split}, ${describeMode(mode, inference.runs.length)}: ${scoreLine(scoresOf(mode, inference, labels))}`,
     );
+    print(uncertaintyLine(inference, labels));
+    print(`${grouped(examples.length)} examples; majority class ${digits(majorityShare(labels))}`);
   });
 }
 
@@ -60,50 +67,55 @@ function dataOf(data: string, { task }: SavedClassifier, split: Split): SavedCla
   return resolveData(task.task, isFile ? { [split]: data } : data) ?? undefined;
 }
 
-async function scoreMode(
+async function inferWith(
   gpu: Gpu,
   saved: SavedClassifier,
   examples: readonly Encoded[],
   { mode, routes }: EvaluateCommand,
-): Promise<ClassificationScores> {
+): Promise<Inference> {
   const { model, set } = await buildClassifier(gpu, saved);
-  if (!set?.isMixture) {
-    if (mode !== "merged")
-      throw new UsageError(
-        `--mode ${mode} is for mixtures; ${saved.folder} holds ${saved.method}: use merged`,
-      );
-    return score(gpu, model, examples);
+  if (!set?.isMixture && mode !== "merged") {
+    const why = set?.learned ? `a ${set.learned.router.name} router, which draws no routes` : saved.method;
+    throw new UsageError(`--mode ${mode} is for mixtures; ${saved.folder} holds ${why}: use merged`);
   }
-  if (mode === "merged")
-    throw new UsageError(
-      `${saved.folder} holds a mixture that is not merged: use --mode random, fixed or ensemble`,
-    );
-  const router: Router =
-    mode === "fixed" ? fixedRouter(0) : uniformRouter(Stream.seed(saved.task.seed).fold("evaluation"));
-  const count = mode === "fixed" ? 1 : routes;
-  const runs = await predictRoutes(gpu, model, set, examples, { router, count });
-  const labels = labelsOf(examples);
-  return mode === "ensemble"
-    ? scoreEnsemble(runs, labels)
-    : meanOf(runs.map((run) => scoreLogits(run, labels)));
+  const stream = Stream.seed(saved.task.seed).fold("evaluation");
+  return infer(gpu, model, set, examples, { mode, routes, stream });
 }
 
-function meanOf(scores: readonly ClassificationScores[]): ClassificationScores {
+/** Of an ensemble those of its mean; of several random runs the mean of their scores. */
+function scoresOf(mode: InferenceMode, { runs }: Inference, labels: number[]): ClassificationScores {
+  if (mode === "ensemble") return scoreEnsemble(runs, labels);
+  const scores = runs.map((run) => scoreLogits(run, labels));
   const mean = (pick: (s: ClassificationScores) => number) =>
     scores.reduce((sum, s) => sum + pick(s), 0) / scores.length;
   return { accuracy: mean((s) => s.accuracy), nll: mean((s) => s.nll) };
 }
 
-function describeMode(mode: Mode, routes: number): string {
+/** How far confidence is from accuracy, and with several runs how far they disagree. */
+function uncertaintyLine({ runs }: Inference, labels: number[]): string {
+  const classes = (runs[0]?.length ?? 0) / labels.length;
+  const { mean, variance, disagreement } = predictive(runs, classes);
+  const calibration = `expected calibration error ${digits(expectedCalibrationError(mean, labels))}`;
+  if (runs.length === 1) return calibration;
+  const average = (values: Float64Array): number => values.reduce((sum, x) => sum + x, 0) / values.length;
+  const deviation = Math.sqrt(average(variance));
+  return `${calibration} of the mean of ${runs.length} runs; deviation of a probability between them ${digits(deviation)}, disagreement ${digits(average(disagreement))} nats`;
+}
+
+function describeMode(mode: InferenceMode, runs: number): string {
   switch (mode) {
     case "merged":
       return "merged experts";
     case "random":
-      return `mean of ${routes} random routes`;
+      return `mean of ${runs} random routes for each example`;
+    case "random-token":
+      return `mean of ${runs} random routes for each token`;
     case "fixed":
       return "first experts";
     case "ensemble":
-      return `ensemble of ${routes} routes`;
+      return `ensemble of ${runs} routes`;
+    case "module-mean":
+      return "mean of the modules of each layer";
     default:
       return mode satisfies never;
   }

@@ -18,6 +18,8 @@ function program(): Command {
     .addHelpText("after", AFTER_HELP);
   addTrain(root);
   addEvaluate(root);
+  addInspect(root);
+  addMerge(root);
   addPredict(root);
   addGenerate(root);
   addPretrain(root);
@@ -70,11 +72,14 @@ function addEvaluate(root: Command): void {
       new Option("--split <name>", "split to score (default: dev)").choices(["train", "dev", "test"]),
     )
     .addOption(
-      new Option("--mode <mode>", "merged experts, random routes, first experts, or an ensemble of routes")
-        .choices(["merged", "random", "fixed", "ensemble"])
+      new Option(
+        "--mode <mode>",
+        "merged experts, routes drawn for each example or token, first experts, an ensemble of routes, or the mean of each layer's modules",
+      )
+        .choices(["merged", "random", "random-token", "fixed", "ensemble", "module-mean"])
         .default("merged"),
     )
-    .option("--routes <n>", "sampled routes of random and ensemble", count, 4)
+    .option("--routes <n>", "runs of random modes, routes of an ensemble (or all)", countOrAll, 4)
     .option("--limit <n>", "score the first n examples", count)
     .option("--model <folder>", "the encoder, where it has moved")
     .addOption(dtypeOption())
@@ -82,6 +87,49 @@ function addEvaluate(root: Command): void {
     .action(async (path: string, options) => {
       const { evaluate } = await import("./evaluate.ts");
       await evaluate({ path, ...options });
+    });
+}
+
+function addInspect(root: Command): void {
+  root
+    .command("inspect")
+    .summary("say what a run's experts are like")
+    .description(
+      "Prints how often each expert was drawn, how alike the experts of each bank are, and how far a merge moves from them.",
+    )
+    .argument("<run>", "folder of a run")
+    .option("--routes", "score every single route on the dev split, where there are few", false)
+    .option("--limit <n>", "of routes: score the first n examples", count)
+    .option("--model <folder>", "of routes: the encoder, where it has moved")
+    .addOption(deviceOption())
+    .action(async (path: string, options) => {
+      const { inspect } = await import("./inspect.ts");
+      await inspect({ path, ...options });
+    });
+}
+
+function addMerge(root: Command): void {
+  root
+    .command("merge")
+    .summary("merge a run's experts anew")
+    .description(
+      "Merges experts by the uniform mean of the paper, by weights learned on the training split, or as a greedy soup chosen on dev.",
+    )
+    .argument("<run>", "folder of a run, or of a mixture")
+    .addOption(
+      new Option("--by <recipe>", "how experts are weighed")
+        .choices(["uniform", "learned", "greedy"])
+        .default("uniform"),
+    )
+    .option("--out <folder>", "folder of the merged adapter (default: merged/ of the run)")
+    .option("--force", "replace what is there under --out", false)
+    .option("--steps <n>", "of learned weights: optimiser steps (default: 100)", count)
+    .option("--lr <rate>", "of learned weights: peak learning rate (default: 0.05)", anyNumber)
+    .option("--model <folder>", "the encoder, where it has moved")
+    .addOption(deviceOption())
+    .action(async (path: string, options) => {
+      const { merge } = await import("./merge.ts");
+      await merge({ path, ...options });
     });
 }
 
@@ -266,6 +314,11 @@ function deviceOption(): Option {
 function count(text: string): number {
   if (!/^0*[1-9]\d*$/.test(text)) throw new InvalidArgumentError("Expected a whole number of 1 or more.");
   return Number(text);
+}
+
+/** A whole number of 1 or more, or "all". */
+function countOrAll(text: string): number | "all" {
+  return text === "all" ? text : count(text);
 }
 
 /** A whole number of 0 or more. */

@@ -6,6 +6,7 @@ import {
   head,
   houlsby,
   ia3,
+  type LearnedRouter,
   type LoraConfig,
   lora,
   type PeftMethod,
@@ -14,7 +15,9 @@ import {
   pfeiffer,
   prefix,
   prompt,
+  softRouter,
   type TopLayersConfig,
+  topKRouter,
   topLayers,
   unipelt,
 } from "../peft/index.ts";
@@ -88,4 +91,18 @@ function unipeltOf(settings: Settings): PeftMethod {
     experts,
     share,
   });
+}
+
+/** The router with parameters that a config asks for; null: routes are drawn, or there is nothing to choose. */
+export function routerOf({ peft }: { readonly peft: PeftSettings | undefined }): LearnedRouter | null {
+  switch (peft?.router) {
+    case "soft":
+      return softRouter();
+    case "top-k": {
+      const { topK: k = 2, balance = 0.01 } = peft;
+      return topKRouter({ k, balance });
+    }
+    default:
+      return null;
+  }
 }

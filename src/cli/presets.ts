@@ -152,8 +152,9 @@ export function resolveConfig(input: ConfigInput): TrainConfig {
       limitTrain: rest.limitTrain ?? null,
       evaluateEverySteps: rest.evaluateEverySteps ?? null,
       undrawn: rest.undrawn ?? preset.undrawn,
+      passesInOneBatch: rest.passesInOneBatch ?? true,
     },
-    consistency: resolveConsistency(method, input.consistency),
+    consistency: resolveConsistency(method, input.peft?.router, input.consistency),
     out: absolutePath(input.out ?? joinPath("runs", `${task}-${method}-seed${seed}`)),
   };
 }
@@ -186,6 +187,7 @@ function resolvePeft(method: MethodName, given: PeftSettings, preset: Preset): P
     tokens: 8,
     promptInit: "words",
     parts: ["adapter", "prefix", "lora"],
+    ...routerDefaults(given),
     ...OWN_SETTINGS[method],
     ...given,
   };
@@ -216,15 +218,37 @@ const OWN_SETTINGS: Partial<Readonly<Record<MethodName, PeftSettings>>> = {
   "adamix-lora": LORA,
 };
 
+/** The defaults of the settings that a router has; others are refused. */
+function routerDefaults(given: PeftSettings): PeftSettings {
+  const { router = "drawn" } = given;
+  const own: PeftSettings =
+    router === "drawn" ? { routing: "batch" } : router === "top-k" ? { topK: 2, balance: 0.01 } : {};
+  const stray = (["routing", "topK", "balance"] as const).filter((key) => key in given && !(key in own));
+  if (stray.length > 0) {
+    const has = Object.keys(own).join(", ") || "no settings";
+    throw new UsageError(`peft: router ${router} has no ${stray.join(", ")}; it has ${has}`);
+  }
+  return { router, ...own };
+}
+
 function resolveConsistency(
   method: MethodName,
+  router: PeftSettings["router"],
   given: ConsistencySettings | undefined,
 ): TrainConfig["consistency"] {
-  if (isMixture(method)) {
+  if (isMixture(method) && (router ?? "drawn") === "drawn") {
     const { weight = 1, gradient = "detached", taskPasses = "first" } = given ?? {};
-    return { weight, gradient, taskPasses };
+    return {
+      weight,
+      gradient,
+      taskPasses,
+      warmupSteps: given?.warmupSteps ?? 0,
+      regression: given?.regression ?? "none",
+    };
   }
-  if (given && Object.keys(given).length > 0)
-    throw new UsageError(`consistency: method ${method} has one pass; the term is for mixtures`);
+  if (given && Object.keys(given).length > 0) {
+    const what = isMixture(method) ? `router ${router}` : `method ${method}`;
+    throw new UsageError(`consistency: ${what} has one pass; the term is for mixtures with drawn routes`);
+  }
   return undefined;
 }

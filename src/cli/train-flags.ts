@@ -47,6 +47,21 @@ export const TRAIN_FLAGS: readonly Flag[] = [
   { flag: "--alpha <x>", key: "peft.alpha", help: "LoRA's update is scaled by alpha / rank" },
   { flag: "--experts <n>", key: "peft.experts", help: "experts of a mixture" },
   { flag: "--share <side>", key: "peft.share", help: "side with one expert for all: up, down or none" },
+  {
+    flag: "--router <name>",
+    key: "peft.router",
+    help: "what chooses a mixture's experts: drawn (routes), soft or top-k (gates that learn)",
+  },
+  {
+    flag: "--routing <what>",
+    key: "peft.routing",
+    help: "what a drawn route is for: batch, example or token",
+  },
+  {
+    flag: "--undrawn <rule>",
+    key: "training.undrawn",
+    help: "experts that a step has not drawn: authors, zeroGrad or skip",
+  },
   { flag: "--epochs <n>", key: "training.epochs", help: "passes over the training examples", ofRun: true },
   { flag: "--steps <n>", key: "training.steps", help: "optimiser steps, instead of epochs", ofRun: true },
   { flag: "--batch-size <n>", key: "training.batchSize", help: "examples of a step" },

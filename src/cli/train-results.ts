@@ -3,7 +3,7 @@ import { encodeSafetensors } from "../io/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
 import { countParameters } from "../nn/index.ts";
 import type { AdamW } from "../optim/index.ts";
-import type { AdaptationSet } from "../peft/index.ts";
+import { type AdaptationSet, diagnose } from "../peft/index.ts";
 import {
   type ClassificationScores,
   type FineTuneResult,
@@ -84,6 +84,7 @@ export async function writeResults(
     steps,
     trainExamples: train.length,
     parameters: counts,
+    ...(set?.isMixture && { experts: { drawn: trained.drawn, banks: await diagnose(set) } }),
     millisecondsPerStep: trained.millisecondsPerStep,
     trainingSeconds: (trained.millisecondsPerStep * steps) / 1000,
     adapter: describeDevice(gpu),

@@ -2,11 +2,11 @@ import type { Gpu } from "../array/index.ts";
 import { Stream } from "../autograd/index.ts";
 import type { Encoded } from "../data/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
-import { AdaptationSet, type PeftMethod } from "../peft/index.ts";
-import type { FineTuneOptions, PretrainedFolder } from "../train/index.ts";
+import { AdaptationSet, type PeftMethod, warmUpWeight } from "../peft/index.ts";
+import type { FineTuneOptions, PretrainedFolder, TrainingConsistency } from "../train/index.ts";
 import { lengthFor, loadEncoder, openEncoder } from "./encoder.ts";
 import { encodedSplit } from "./evaluation.ts";
-import { methodOf } from "./methods.ts";
+import { methodOf, routerOf } from "./methods.ts";
 import type { TrainConfig } from "./presets.ts";
 import { limited, taskLabels } from "./tasks.ts";
 
@@ -49,7 +49,8 @@ export async function buildModel(
     ...(dropout !== null && { hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }),
   };
   const model = await loadEncoder(gpu, source, { labels, seed, overrides, dtype: config.dtype });
-  const set = new AdaptationSet(gpu, model, method, { stream: Stream.seed(seed) });
+  const stream = Stream.seed(seed);
+  const set = new AdaptationSet(gpu, model, method, { stream, router: routerOf(config) });
   return { model, set };
 }
 
@@ -65,8 +66,18 @@ export function optionsOf({ config, train: examples, steps }: Prepared): FineTun
     seed,
     clipNorm,
     optimiser: { weightDecay, undrawn },
-    ...(config.consistency && { consistency: config.consistency }),
+    routing: config.peft?.routing ?? "batch",
+    passesInOneBatch: config.training.passesInOneBatch,
+    ...(config.consistency && { consistency: consistencyOf(config.consistency) }),
   };
+}
+
+function consistencyOf({
+  weight,
+  warmupSteps,
+  ...rest
+}: NonNullable<TrainConfig["consistency"]>): TrainingConsistency {
+  return { ...rest, weight: warmupSteps > 0 ? warmUpWeight(weight, warmupSteps) : weight };
 }
 
 export function stepsOfEpoch({ train: examples, config }: Prepared): number {

@@ -64,8 +64,9 @@ async function runSteps(
   const { steps, dev } = prepared;
   const progress = createProgress(steps, logEvery);
   const onStep = (report: StepReport): void => {
-    const { step, loss, consistency, lr, routes } = report;
-    run.log({ step, loss, consistency, lr, routes });
+    const { step, loss, consistency, lr, routes, drawn } = report;
+    // Routes of tokens are too many: how often each expert was drawn says enough, and the seed says the rest.
+    run.log({ step, loss, consistency, lr, routes, ...(drawn && !routes && { drawn }) });
     progress.update(step, report.remainingMs, () => describeStep(report));
   };
   const evaluate = {

@@ -17,6 +17,17 @@ export {
 } from "./batches.ts";
 export { BPE_SPECIALS, type Bpe, type BpeOptions, mergesTxt, trainBpe, vocabJson } from "./bpe.ts";
 export { characterTokenizer } from "./character-tokenizer.ts";
+export {
+  type CollateCompletionsOptions,
+  type Completion,
+  type CompletionBatch,
+  type CompletionOptions,
+  type CompletionText,
+  collateCompletions,
+  encodeCompletion,
+  joinCompletion,
+  readCompletions,
+} from "./completions.ts";
 export { type Eigenpairs, topEigenpairs } from "./eigen.ts";
 export {
   GLUE_TASKS,

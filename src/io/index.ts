@@ -1,6 +1,7 @@
 export { FormatError } from "./format-error.ts";
 export { type DownloadProgress, downloadModel, type HubOptions } from "./hub.ts";
 export { hubCacheFolder, isRepoName } from "./hub-cache.ts";
+export { loadParameters, saveParameters } from "./parameter-file.ts";
 export { readPytorch } from "./pytorch.ts";
 export {
   type ByteSource,

@@ -1,6 +1,6 @@
 // The layers that BERT and RoBERTa share: a post-LayerNorm Transformer encoder under the published names.
 import { type Gpu, showShape } from "../array/index.ts";
-import { add, attention, concat, drawOf, full, minimum, type Tensor, tidy } from "../autograd/index.ts";
+import { attention, concat, drawOf, full, minimum, type Tensor, tidy } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import {
   EmbeddedSite,
@@ -223,7 +223,7 @@ class SublayerEnd extends Module {
   forward(x: Tensor, residual: Tensor, options: ForwardOptions): Tensor {
     const output = { value: this.#dense.forward(x, options), residual, layerNorm: this.LayerNorm };
     const value = maybeDropout(this.#site.apply(output, options), this.#p, options, this.#site.name);
-    return this.LayerNorm.forward(add(value, residual));
+    return this.LayerNorm.forward(value, residual);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Gpu } from "../array/index.ts";
 import {
+  addLayerNorm,
   type DrawSource,
   drawOf,
   dropout,
@@ -47,7 +48,9 @@ export class LayerNorm extends Module {
     this.#eps = eps;
   }
 
-  forward(x: Tensor): Tensor {
+  /** Of x, or of x + residual. */
+  forward(x: Tensor, residual: Tensor | null = null): Tensor {
+    if (residual) return addLayerNorm(x, residual, this.weight, this.bias, this.#eps);
     return layerNorm(x, this.weight, this.bias, this.#eps);
   }
 }

@@ -60,6 +60,12 @@ export abstract class SiteBase<F> implements SitePlace {
     this.adaptations.set(set, adaptation);
   }
 
+  /** Puts something around what is attached under a set's name. */
+  wrap(set: string, around: (inner: F) => F): void {
+    const inner = this.adaptations.get(set);
+    if (inner) this.adaptations.set(set, around(inner));
+  }
+
   detach(set: string): void {
     this.adaptations.delete(set);
   }

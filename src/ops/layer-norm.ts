@@ -1,4 +1,12 @@
-import { expectShape, type Gpu, type GpuArray, lastOf, rowsOf, showShape } from "../array/index.ts";
+import {
+  expectShape,
+  type Gpu,
+  type GpuArray,
+  lastOf,
+  rowsOf,
+  type Shape,
+  showShape,
+} from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { columnKernel, rowKernel } from "./kernels.ts";
@@ -6,6 +14,7 @@ import { runRows, threads } from "./ranges.ts";
 import { sumMiddle } from "./reduce.ts";
 
 const forwardKernel = rowKernel("layer_norm", "forward");
+const forwardSumKernel = rowKernel("layer_norm", "forward_sum");
 const backwardXKernel = rowKernel("layer_norm", "backward_x");
 const backwardWeightKernel = columnKernel("layer_norm", "backward_weight");
 /** Rows that one thread of the weight gradient adds up. */
@@ -31,34 +40,85 @@ export const layerNorm = defineOp<
   LayerNormSaved
 >({
   name: "layerNorm",
-  shape([x, weight, bias]) {
-    if (x.length === 0 || lastOf(x) === 0)
-      throw new ShapeError(`layerNorm: ${showShape(x)} has no last dimension to normalise`);
-    expectShape("layerNorm", { weight, bias }, [lastOf(x)]);
-    return x;
-  },
+  shape: ([x, weight, bias]) => checked("layerNorm", x, weight, bias),
   forward(gpu, [x, weight, bias], { eps }, [needsX, needsWeight]) {
     const { rows, columns } = rowsOf(x.shape);
     const y = gpu.like(x);
-    const mean = gpu.empty([rows]);
-    const rstd = gpu.empty([rows]);
+    const [mean, rstd] = [gpu.empty([rows]), gpu.empty([rows])];
     const { kernel, columns: groups } = forwardKernel(gpu, columns);
     const params = { columns: groups, eps, block: 0, parts: 0 };
     runRows(gpu, kernel, { rows, split: { x, y, mean, rstd }, whole: { weight, bias }, params });
-    const own = needsX || needsWeight ? { x, mean, rstd } : { x: null, mean: null, rstd: null };
-    return { output: y, saved: { ...own, weight: needsX ? weight : null, eps } };
+    return { output: y, saved: savedOf({ x, mean, rstd, eps }, weight, needsX, needsWeight) };
   },
-  backward(gpu, dy, { x, weight, mean, rstd, eps }, _attrs, [needsX, needsWeight, needsBias]) {
-    const { rows, columns } = rowsOf(dy.shape);
-    const saved = x && mean && rstd && { x, mean, rstd, eps };
-    const dx = saved && weight && needsX ? gradientOfX(gpu, dy, weight, saved) : null;
-    const dweight = saved && needsWeight ? gpu.emptyFor(1, [columns]) : null;
-    const dbias = needsBias ? gpu.emptyFor(2, [columns]) : null;
-    if (saved && dweight) gradientOfWeight(gpu, dy, saved, dweight, dbias);
-    else if (dbias) sumMiddle(gpu, dy, 1, rows, columns, { into: dbias, firstBlock: BLOCK });
-    return [dx, dweight, dbias];
+  backward: (gpu, dy, saved, _attrs, needs) => gradients(gpu, dy, saved, needs, 1),
+});
+
+/**
+ * layerNorm(x + residual), the end of a sub-layer that normalises its sum (BERT, RoBERTa), in one kernel.
+ * x and residual [..., C], weight [C], bias [C] -> [..., C]. Saves the sum in the place of x; its gradient is that of both.
+ */
+export const addLayerNorm = defineOp<
+  readonly [GpuArray, GpuArray, GpuArray, GpuArray],
+  { readonly eps: number },
+  LayerNormSaved
+>({
+  name: "addLayerNorm",
+  shape([x, residual, weight, bias]) {
+    expectShape("addLayerNorm", { residual }, x);
+    return checked("addLayerNorm", x, weight, bias);
+  },
+  forward(gpu, [x, residual, weight, bias], { eps }, [needsX, needsResidual, needsWeight]) {
+    const { rows, columns } = rowsOf(x.shape);
+    const [y, total] = [gpu.like(x), gpu.like(x)];
+    const [mean, rstd] = [gpu.empty([rows]), gpu.empty([rows])];
+    const { kernel, columns: groups } = forwardSumKernel(gpu, columns);
+    const params = { columns: groups, eps, block: 0, parts: 0 };
+    const split = { x, residual, total, y, mean, rstd };
+    runRows(gpu, kernel, { rows, split, whole: { weight, bias }, params });
+    const needsSum = needsX || needsResidual;
+    return { output: y, saved: savedOf({ x: total, mean, rstd, eps }, weight, needsSum, needsWeight) };
+  },
+  backward(gpu, dy, saved, _attrs, [needsX, needsResidual, needsWeight, needsBias]) {
+    const needs = [needsX || needsResidual, needsWeight, needsBias];
+    const [dx = null, dweight = null, dbias = null] = gradients(gpu, dy, saved, needs, 2);
+    return [needsX ? dx : null, needsResidual ? dx : null, dweight, dbias];
   },
 });
+
+function checked(name: string, x: Shape, weight: Shape, bias: Shape): Shape {
+  if (x.length === 0 || lastOf(x) === 0)
+    throw new ShapeError(`${name}: ${showShape(x)} has no last dimension to normalise`);
+  expectShape(name, { weight, bias }, [lastOf(x)]);
+  return x;
+}
+
+function savedOf(
+  { x, mean, rstd, eps }: Normalised,
+  weight: GpuArray,
+  needsX = false,
+  needsWeight = false,
+): LayerNormSaved {
+  const own = needsX || needsWeight ? { x, mean, rstd } : { x: null, mean: null, rstd: null };
+  return { ...own, weight: needsX ? weight : null, eps };
+}
+
+/** Of what is normalised, the weight (input `place` of the op) and the bias. */
+function gradients(
+  gpu: Gpu,
+  dy: GpuArray,
+  { x, weight, mean, rstd, eps }: LayerNormSaved,
+  [needsX, needsWeight, needsBias]: readonly (boolean | undefined)[],
+  place: number,
+): (GpuArray | null)[] {
+  const { rows, columns } = rowsOf(dy.shape);
+  const saved = x && mean && rstd && { x, mean, rstd, eps };
+  const dx = saved && weight && needsX ? gradientOfX(gpu, dy, weight, saved) : null;
+  const dweight = saved && needsWeight ? gpu.emptyFor(place, [columns]) : null;
+  const dbias = needsBias ? gpu.emptyFor(place + 1, [columns]) : null;
+  if (saved && dweight) gradientOfWeight(gpu, dy, saved, dweight, dbias);
+  else if (dbias) sumMiddle(gpu, dy, 1, rows, columns, { into: dbias, firstBlock: BLOCK });
+  return [dx, dweight, dbias];
+}
 
 interface Normalised {
   readonly x: GpuArray;

@@ -44,7 +44,7 @@ function markBatch(gpu: Gpu, flags: GpuArray, routes: GpuArray | null, batch: re
     () => {
       const whole = (array: GpuArray): GpuArray => gpu.view(array, [array.storage.bytes / 4], 0);
       const arrays = { routes: routes && whole(routes), drawn: whole(flags) };
-      gpu.run(markKernel, arrays, { n: batch.length, marks: table }, [1, 1, 1]);
+      gpu.run(markKernel, arrays, { n: batch.length, marks: table }, [batch.length, 1, 1]);
     },
     () => [],
   );

@@ -1,17 +1,37 @@
 import type { Gpu } from "../array/index.ts";
-import { Parameter, type Stream } from "../autograd/index.ts";
+import { concat, type Parameter, type Stream, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
-import { Module, type Site } from "../nn/index.ts";
+import type { KeysValues, Module, Site } from "../nn/index.ts";
 import { trainedBase } from "./base-training.ts";
-import { LinearBank } from "./linear-bank.ts";
+import { type LearnedRouter, LearnedRouting } from "./learned-router.ts";
+import { type MergeWeights, weightsOf } from "./merge-weights.ts";
+import { banksIn, mergeInto, type NamedBank } from "./merging.ts";
 import { matchSites, type PeftMethod, type RouteSource } from "./method.ts";
-import { RouteTable } from "./router.ts";
+import { RouteTable } from "./route-table.ts";
+import { alongPaths, type Path, type Routing } from "./routing.ts";
 
 /** A model as a method sees it. */
 export interface Adaptable {
   sites(): readonly Site[];
   /** For methods that train some of the model's own parameters. */
   namedParameters?(): Iterable<readonly [string, Parameter]>;
+}
+
+export interface AdaptationOptions {
+  /** Default "default". */
+  readonly name?: string;
+  readonly stream: Stream;
+  /** Default true. */
+  readonly attached?: boolean;
+  /** Chooses experts by what comes in. Default: routes are drawn. */
+  readonly router?: LearnedRouter | null;
+}
+
+export interface MergeOptions {
+  /** Name of the merged set. Default: this one's with "-merged". */
+  readonly name?: string;
+  /** Default: uniform, as in the paper. */
+  readonly weights?: MergeWeights | null;
 }
 
 /** What a method has built for one site. */
@@ -28,18 +48,24 @@ export class AdaptationSet {
   readonly name: string;
   readonly method: PeftMethod;
   readonly routes: RouteTable;
+  /** The router with parameters, where there is one. */
+  readonly learned: LearnedRouting | null;
+  /** How rows go through the experts. Another one may stand in for a while: see ModuleMean, LearnedWeights. */
+  routing: Routing;
   readonly #gpu: Gpu;
   readonly #parts: readonly AdaptationPart[];
   /** Parameters of the model that the method trains, and whether they train without it. */
   readonly #base: readonly { readonly parameter: Parameter; readonly trained: boolean }[];
   #attached = false;
+  /** The path that a site computes along just now. */
+  #path: Path | null = null;
 
   /** Builds the parts of every site that the method's targets match, and attaches them. */
   constructor(
     gpu: Gpu,
     model: Adaptable,
     method: PeftMethod,
-    { name = "default", stream, attached = true }: { name?: string; stream: Stream; attached?: boolean },
+    { name = "default", stream, attached = true, router = null }: AdaptationOptions,
   ) {
     this.name = name;
     this.method = method;
@@ -53,6 +79,8 @@ export class AdaptationSet {
     const own = stream.fold("init");
     const layers = sites.map(({ layer }) => layer);
     this.routes = new RouteTable(gpu, layers, method.experts);
+    this.learned = router && learnedRouting(gpu, router, sites, method, own);
+    this.routing = this.learned ?? this.routes;
     const parts: AdaptationPart[] = [];
     this.#parts = parts;
     try {
@@ -69,9 +97,9 @@ export class AdaptationSet {
     }
   }
 
-  /** Whether there is anything to choose from. */
+  /** Whether there are experts to draw from, and to merge. Not where a learned router chooses. */
   get isMixture(): boolean {
-    return this.method.experts.down > 1 || this.method.experts.up > 1;
+    return !this.learned && expertsOf(this.method) > 1;
   }
 
   get isAttached(): boolean {
@@ -95,8 +123,12 @@ export class AdaptationSet {
       );
     }
     this.#attached = true;
-    const source: RouteSource = this.isMixture ? (layer, side) => this.routes.of(layer, side) : () => null;
-    for (const { site, module } of this.#parts) this.method.attach(this.name, site, module, source);
+    const hasExperts = expertsOf(this.method) > 1;
+    const source: RouteSource = hasExperts ? (layer, side) => this.#routeOf(layer, side) : () => null;
+    for (const { site, module } of this.#parts) {
+      this.method.attach(this.name, site, module, source);
+      if (hasExperts) this.#routeThrough(site);
+    }
     for (const { parameter } of this.#base) parameter.requiresGrad = true;
   }
 
@@ -111,53 +143,126 @@ export class AdaptationSet {
     for (const { parameter, trained } of this.#base) parameter.requiresGrad = trained;
   }
 
-  /** Parameters beside the model's, by name: `SITE.adapter.down.weight` and the like. */
+  /**
+   * Parameters beside the model's, by name: `SITE.adapter.down.weight` and the like; of a learned router
+   * `SITE.adapter.router.weight`.
+   */
   *namedParameters(): IterableIterator<[string, Parameter]> {
-    for (const { site, module } of this.#parts)
-      yield* module.namedParameters(`${site.name}.${this.method.name}.`);
+    for (const { site, module } of this.#parts) {
+      const prefix = `${site.name}.${this.method.name}.`;
+      yield* module.namedParameters(prefix);
+      for (const [name, parameter] of this.learned?.namedParameters(site) ?? [])
+        yield [`${prefix}${name}`, parameter];
+    }
   }
 
   parameters(): Parameter[] {
     return [...this.namedParameters()].map(([, parameter]) => parameter);
   }
 
+  /** The banks of all sites, by names like those of their parameters. */
+  *banks(): IterableIterator<NamedBank & { readonly site: Site }> {
+    for (const { site, module } of this.#parts)
+      for (const entry of banksIn(module))
+        yield { ...entry, name: `${site.name}.${this.method.name}.${entry.name}`, site };
+  }
+
   /**
-   * A set of the same method with one expert on each side, for this model, holding the uniform mean of the
-   * experts: W' = (1/M) Σ W_j, each side and its biases apart. It is not attached; `this` stays as it was.
-   * Paper: section 3.3.
+   * A set of the same method with one expert on each side, for this model, holding the mean of the experts, each side
+   * and its biases apart: W' = (1/M) Σ W_j, or Σ weights_j W_j. It is not attached; `this` stays as it was.
+   * Refuses sets with a learned router, whose experts no mean can stand for. Paper: section 3.3.
    */
-  mergeExperts(model: Adaptable, stream: Stream, name = `${this.name}-merged`): AdaptationSet {
+  mergeExperts(model: Adaptable, stream: Stream, { name, weights = null }: MergeOptions = {}): AdaptationSet {
+    if (this.learned)
+      throw new ShapeError(
+        `merge: the "${this.learned.router.name}" router of set "${this.name}" weighs experts for every token, which no mean of them does; keep the mixture, or train with drawn routes`,
+      );
     const merged = new AdaptationSet(this.#gpu, model, this.method.merged(), {
-      name,
+      name: name ?? `${this.name}-merged`,
       stream,
       attached: false,
     });
-    merged.setToMeanOf(this);
+    try {
+      merged.setToMeanOf(this, weights);
+    } catch (error) {
+      merged.dispose();
+      throw error;
+    }
     return merged;
   }
 
-  /** Overwrites a merged set with the mean of the experts as they are now. */
-  setToMeanOf(mixture: AdaptationSet): void {
-    this.#parts.forEach(({ module }, i) => {
-      const source = mixture.#parts[i]?.module;
-      if (source) setToMean(module, source);
+  /** Overwrites a merged set with the mean of the experts as they are now, or with Σ weights · expert. */
+  setToMeanOf(mixture: AdaptationSet, weights: MergeWeights | null = null): void {
+    if (mixture.#parts.length !== this.#parts.length)
+      throw new ShapeError(
+        `merge: set "${mixture.name}" is at ${mixture.#parts.length} sites, "${this.name}" at ${this.#parts.length}; merge it for the same model`,
+      );
+    this.#parts.forEach(({ site, module }, i) => {
+      const source = mixture.#parts[i] as AdaptationPart; // as many, see above
+      const own = weights && ((side: "down" | "up", M: number) => weightsOf(weights, site.layer, side, M));
+      mergeInto(module, source.module, source.site.name, own);
     });
   }
 
   dispose(): void {
     this.detach();
     this.routes.dispose();
+    this.learned?.dispose();
     for (const { module } of this.#parts) module.dispose();
+  }
+
+  #routeOf(layer: number, side: "down" | "up"): Tensor {
+    return this.#path ? this.#path[side] : this.routes.of(layer, side);
+  }
+
+  /** What is at a site is computed along each path that the routing gives. */
+  #routeThrough(site: Site): void {
+    const along = (x: Tensor, adapt: () => Tensor): Tensor =>
+      alongPaths(this.routing.paths(site, x), (path) => {
+        this.#path = path;
+        try {
+          return adapt();
+        } finally {
+          this.#path = null;
+        }
+      });
+    if (site.kind === "linear")
+      site.wrap(this.name, (adapt) => (y, x, options) => along(x, () => adapt(y, x, options)));
+    else if (site.kind === "output")
+      site.wrap(this.name, (adapt) => (output, options) => along(output.value, () => adapt(output, options)));
+    else if (site.kind === "keysValues")
+      site.wrap(this.name, (adapt) => (x, options) => apart(along(x, () => together(adapt(x, options)))));
   }
 }
 
-/** Sets a module to another of the same build: its banks of one expert to the mean of the other's, the rest to copies. */
-function setToMean(module: Module, source: Module): void {
-  const from = new Map<string, unknown>(Object.entries(source));
-  for (const [name, part] of Object.entries(module)) {
-    const other = from.get(name);
-    if (part instanceof LinearBank && other instanceof LinearBank) part.setToMeanOf(other);
-    else if (part instanceof Module && other instanceof Module) setToMean(part, other);
-    else if (part instanceof Parameter && other instanceof Parameter) part.setTo(other);
-  }
+type Rows = Pick<KeysValues, "keys" | "values">;
+
+/** Keys and values [..., C] as one tensor [..., 2C], so that paths can be added up. */
+function together({ keys, values }: Rows): Tensor {
+  return concat([keys, values], keys.shape.length - 1);
+}
+
+function apart(both: Tensor): Rows {
+  const axis = both.shape.length - 1;
+  const [half, whole] = [(both.shape[axis] as number) / 2, both.shape[axis] as number];
+  return { keys: both.slice(axis, 0, half), values: both.slice(axis, half, whole) };
+}
+
+function expertsOf({ experts }: PeftMethod): number {
+  return Math.max(experts.down, experts.up);
+}
+
+function learnedRouting(
+  gpu: Gpu,
+  router: LearnedRouter,
+  sites: readonly Site[],
+  method: PeftMethod,
+  stream: Stream,
+): LearnedRouting {
+  const experts = expertsOf(method);
+  if (experts === 1)
+    throw new ShapeError(
+      `router: "${router.name}" has one expert of ${method.name} to choose from; give experts: 2 or more`,
+    );
+  return new LearnedRouting(gpu, router, sites, { experts, stream });
 }

@@ -1,8 +1,9 @@
-import type { Gpu, TypedArray } from "../array/index.ts";
-import { keep, type Tensor, tensor } from "../autograd/index.ts";
+import type { Gpu } from "../array/index.ts";
+import type { Tensor } from "../autograd/index.ts";
 import type { Batch } from "../data/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import type { EncoderInput, EncoderModel } from "../models/index.ts";
+import { InputSlots, repeated } from "./input-slots.ts";
 
 export interface LoadedBatch {
   readonly input: EncoderInput;
@@ -10,17 +11,12 @@ export interface LoadedBatch {
   readonly labels: Tensor | null;
 }
 
-/**
- * Input slots on the GPU: one set of tensors for each shape of batch, overwritten by every batch of that shape.
- * So a step of a known shape creates nothing.
- */
-export class BatchSlots {
-  readonly #gpu: Gpu;
+/** Batches of an encoder in input slots: a step of a known shape creates nothing. */
+export class BatchSlots extends InputSlots {
   readonly #model: EncoderModel;
-  readonly #slots = new Map<string, Tensor>();
 
   constructor(gpu: Gpu, model: EncoderModel) {
-    this.#gpu = gpu;
+    super(gpu);
     this.#model = model;
   }
 
@@ -41,24 +37,6 @@ export class BatchSlots {
     const { labels, targets } = batch;
     if (targets) return { input, labels: this.slot("targets", Float32Array.from(targets), [size]) };
     return { input, labels: labels && this.slot("labels", Int32Array.from(labels), [size]) };
-  }
-
-  /** The slot of a name and shape, holding `data`. */
-  slot(name: string, data: TypedArray, shape: readonly number[]): Tensor {
-    const key = `${name}:${shape.join(",")}`;
-    const known = this.#slots.get(key);
-    if (known) {
-      known.write(data);
-      return known;
-    }
-    const made = keep(tensor(this.#gpu, data, shape));
-    this.#slots.set(key, made);
-    return made;
-  }
-
-  dispose(): void {
-    for (const slot of this.#slots.values()) slot.dispose();
-    this.#slots.clear();
   }
 
   #poolingWeights({ attentionMask, size, length }: Batch, passes: number): Tensor {
@@ -87,12 +65,4 @@ function typesOf({ typeIds, size, length }: Batch, count: number): Int32Array<Ar
     throw new ShapeError(`batch: a token of type ${beyond}; the model has ${count} (0 .. ${count - 1})`);
   if (count === 1) return null;
   return typeIds ? Int32Array.from(typeIds) : new Int32Array(size * length);
-}
-
-function repeated<A extends Int32Array<ArrayBuffer> | Float32Array<ArrayBuffer>>(data: A, times: number): A {
-  if (times === 1) return data;
-  const all =
-    data instanceof Int32Array ? new Int32Array(data.length * times) : new Float32Array(data.length * times);
-  for (let i = 0; i < times; i++) all.set(data, i * data.length);
-  return all as A; // The same class as `data`.
 }

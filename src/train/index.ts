@@ -8,14 +8,23 @@ export {
   type PretrainedEncoder,
   pretrainEncoder,
 } from "./encoder-recipe.ts";
+export { type FineTuneOptions, fineTune, trainable } from "./fine-tune.ts";
 export {
-  type FineTuneOptions,
-  type FineTuneResult,
-  fineTune,
-  type StepReport,
-  trainable,
-} from "./fine-tune.ts";
+  type CompletionScores,
+  type FineTuneCausalOptions,
+  fineTuneCausal,
+  scoreCompletions,
+} from "./fine-tune-causal.ts";
 export { folderTokenizer } from "./folder-tokenizer.ts";
+export {
+  allRoutes,
+  INFERENCE_MODES,
+  type Inference,
+  type InferenceMode,
+  type InferOptions,
+  infer,
+} from "./inference.ts";
+export { InputSlots } from "./input-slots.ts";
 export {
   describeFresh,
   EMBEDDED,
@@ -25,6 +34,14 @@ export {
   type ModelFolder,
   openModelFolder,
 } from "./load-model.ts";
+export {
+  greedySoup,
+  type LearnMergeCausalOptions,
+  type LearnMergeOptions,
+  learnMerge,
+  learnMergeCausal,
+  type Soup,
+} from "./merge-recipes.ts";
 export { MergedView } from "./merged.ts";
 export {
   type ClassificationScores,
@@ -44,6 +61,7 @@ export {
   type PretrainedFolder,
   readTensors,
 } from "./pretrained.ts";
+export { type RouteScore, routeScores } from "./route-scores.ts";
 export { RunFolder } from "./run-folder.ts";
 export { type SavableModel, type SaveModelOptions, saveModel } from "./save-model.ts";
 export {
@@ -53,3 +71,10 @@ export {
   readAdapterConfig,
   saveAdapter,
 } from "./saved-adapter.ts";
+export type {
+  FineTuneResult,
+  StepReport,
+  TrainingConsistency,
+  TrainingOptions,
+} from "./training-loop.ts";
+export { expectedCalibrationError, type Predictive, predictive } from "./uncertainty.ts";

@@ -1,6 +1,6 @@
 import type { Gpu } from "../array/index.ts";
 import { noGrad } from "../autograd/index.ts";
-import { type Encoded, sequentialBatches } from "../data/index.ts";
+import { type Batch, type Encoded, sequentialBatches } from "../data/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
 import type { AdaptationSet, Router } from "../peft/index.ts";
 import { BatchSlots } from "./batch-slots.ts";
@@ -9,8 +9,8 @@ export interface PredictOptions {
   readonly batchSize?: number;
   /** Lengths are padded to a multiple of this. Default 4. */
   readonly multiple?: number;
-  /** Called before each batch: draws routes. */
-  readonly beforeBatch?: (batch: number) => void;
+  /** Called before each batch, with its number: draws routes. */
+  readonly beforeBatch?: (number: number, batch: Batch) => void;
 }
 
 /** Logits of every example, row-major [examples, classes], in the order given. */
@@ -27,7 +27,7 @@ export async function predict(
   const size = Math.min(batchSize, Math.max(1, examples.length));
   let number = 0;
   for (const batch of sequentialBatches(examples, size, { padId: config.pad_token_id, multiple })) {
-    beforeBatch?.(number++);
+    beforeBatch?.(number++, batch);
     const logits = noGrad(() => model.forward(slots.load({ ...batch, labels: null, targets: null }).input));
     const values = await logits.data();
     logits.dispose();

@@ -2,7 +2,7 @@ import type { Gpu } from "../array/index.ts";
 import { type Parameter, Stream } from "../autograd/index.ts";
 import { encodeSafetensors, FormatError, loadStateDict, readStateDict } from "../io/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
-import { AdaptationSet, methodFromConfig } from "../peft/index.ts";
+import { AdaptationSet, methodFromConfig, routerFromConfig } from "../peft/index.ts";
 import { exists, joinPath, readText, writeFolderAtomic } from "../platform/index.ts";
 import { readTensors } from "./pretrained.ts";
 
@@ -28,7 +28,8 @@ export async function saveAdapter(
   extra: ReadonlyMap<string, Uint8Array | string> = new Map(),
 ): Promise<void> {
   const entries = await readStateDict([...trainedOf(model), ...(set?.namedParameters() ?? [])]);
-  const config = { adamix: 1, peft: set?.method.config ?? null, ...provenance };
+  const router = set?.learned && { router: set.learned.router.config };
+  const config = { adamix: 1, peft: set?.method.config ?? null, ...router, ...provenance };
   const files = new Map<string, Uint8Array | string>([
     [CONFIG, `${JSON.stringify(config, null, 2)}\n`],
     [WEIGHTS, encodeSafetensors(entries, { format: "pt", base: provenance.base })],
@@ -46,7 +47,10 @@ export function loadAdapter(gpu: Gpu, model: SequenceClassifier, folder: string)
   const config = readAdapterConfig(folder);
   const tensors = readTensors(joinPath(folder, WEIGHTS));
   const set = config.peft
-    ? new AdaptationSet(gpu, model, methodFromConfig(config.peft), { stream: Stream.seed(0) })
+    ? new AdaptationSet(gpu, model, methodFromConfig(config.peft), {
+        stream: Stream.seed(0),
+        router: config.router ? routerFromConfig(config.router) : null,
+      })
     : null;
   const own = model.stateDict();
   const wanted = new Map<string, Parameter>([...trainedOf(model), ...(set?.namedParameters() ?? [])]);
@@ -65,6 +69,8 @@ export function loadAdapter(gpu: Gpu, model: SequenceClassifier, folder: string)
 
 export interface AdapterConfigFile extends Provenance {
   readonly peft: Readonly<Record<string, unknown>> | null;
+  /** Of a mixture whose experts a router with parameters chooses. */
+  readonly router?: Readonly<Record<string, unknown>>;
 }
 
 export function readAdapterConfig(folder: string): AdapterConfigFile {

@@ -68,7 +68,7 @@ const normOf = (
   attrs: { eps },
 });
 
-/** (5e-6 + 1e-7 |mean|/std) times what it is multiplied with. */
+/** (5e-6 + 1e-7 |mean|/std) times what it is multiplied with; `inputs`: what is normalised, weight, bias. */
 function normError({ inputs, attrs, dy }: Context, isInput: boolean): number {
   const x = floats(inputs, 0);
   const means = R.mean(x, { dims: [-1] });
@@ -106,6 +106,53 @@ const layerNorm = row(ops.layerNorm, {
   ],
   variants: true,
   // dweight and dbias come from one kernel.
+  fused: true,
+});
+
+/** The inputs of addLayerNorm as layerNorm has them. */
+const summed = (context: Context): Context => {
+  const [, , weight = null, bias = null] = context.inputs;
+  return { ...context, inputs: [R.add(floats(context.inputs, 0), floats(context.inputs, 1)), weight, bias] };
+};
+
+const addNormOf = (x: R.RefTensor, residual: R.RefTensor): Pick<Case, "inputs" | "attrs"> => {
+  const { inputs, attrs } = normOf(x);
+  return { inputs: [x, residual, ...inputs.slice(1)], attrs: attrs ?? {} };
+};
+
+const addLayerNorm = row(ops.addLayerNorm, {
+  call: ([x, residual, weight, bias], { eps }) =>
+    ad.addLayerNorm(given(x), given(residual), given(weight), given(bias), Number(eps)),
+  workgroup: "row",
+  reference: (inputs, { eps }) =>
+    R.layerNorm(R.add(floats(inputs, 0), floats(inputs, 1)), floats(inputs, 2), floats(inputs, 3), {
+      eps: Number(eps),
+    }),
+  cases: [
+    { name: "[3, 5, 7]", ...addNormOf(normal([3, 5, 7], 1), normal([3, 5, 7], 11)) },
+    { name: "[2, 3, 64]", ...addNormOf(normal([2, 3, 64], 2, { mean: 1 }), normal([2, 3, 64], 12)) },
+    {
+      name: "mean 1000 std",
+      ...addNormOf(normal([3, 24], 5, { mean: 500 }), normal([3, 24], 6, { mean: 500 })),
+    },
+    {
+      name: "sums of 0",
+      ...addNormOf(R.ref([2, 12], 3), R.concat([R.ref([1, 12], -3), normal([1, 12], 7)])),
+    },
+    { name: "[2, 1001]", ...addNormOf(normal([2, 1001], 9), normal([2, 1001], 10)), gradient: false },
+  ],
+  forward: (context) => absolute(normError(summed(context), true))(context),
+  backward: (context) => absolute(normError(summed(context), context.expected.shape.length > 1))(context),
+  refuses: [
+    {
+      shapes: [[3, 7], [7], [7], [7]],
+      attrs: { eps: 1e-5 },
+      message: /residual is \[7\], expected \[3, 7\]/,
+    },
+    { shapes: [[3, 7], [3, 7], [6], [7]], attrs: { eps: 1e-5 }, message: /weight is \[6\], expected \[7\]/ },
+    { shapes: [[3, 0], [3, 0], [0], [0]], attrs: { eps: 1e-5 }, message: /\[3, 0\] has no last dimension/ },
+  ],
+  variants: true,
   fused: true,
 });
 
@@ -154,12 +201,11 @@ const twoPasses = (a: R.RefTensor, seed: number): readonly Value[] =>
 const rounded = (x: R.RefTensor) => R.map(x, Math.fround);
 
 const symmetricKl = row(ops.symmetricKl, {
-  reference: (inputs, { gradient }, fixed) => {
+  reference: (inputs, { gradient, reduction = "mean" }, fixed) => {
     const [p, q] = [floats(inputs, 0), floats(inputs, 1)];
-    const [columns = 1] = p.shape.slice(-1);
-    const flat = (x: R.RefTensor) => R.reshape(x, [-1, columns]);
-    const targets = [flat(floats(fixed, 0)), flat(floats(fixed, 1))] as const;
-    return R.symmetricKL(flat(p), flat(q), gradient === "full" ? {} : { targets });
+    const targets = [floats(fixed, 0), floats(fixed, 1)] as const;
+    const reduced = { reduction: reduction as "mean" | "none" };
+    return R.symmetricKL(p, q, gradient === "full" ? reduced : { ...reduced, targets });
   },
   magnitude: (inputs) => R.sum(floats(inputs, 0)),
   cases: [
@@ -167,6 +213,12 @@ const symmetricKl = row(ops.symmetricKl, {
     { name: "detached, of fours", inputs: twoPasses(normal([4, 12], 2, { std: 2 }), 12) },
     { name: "full", inputs: twoPasses(normal([3, 5, 7], 3), 13), attrs: { gradient: "full" } },
     { name: "full, of fours", inputs: twoPasses(normal([4, 12], 4), 14), attrs: { gradient: "full" } },
+    { name: "each row", inputs: twoPasses(normal([3, 5, 7], 8), 17), attrs: { reduction: "none" } },
+    {
+      name: "each row, full, of fours",
+      inputs: twoPasses(normal([4, 12], 9), 18),
+      attrs: { reduction: "none", gradient: "full" },
+    },
     {
       name: "full, logits of 1e4",
       inputs: [R.map(far, (v) => v / 1e2), R.map(far, (v) => v / 2e2)].map(rounded),
@@ -195,10 +247,18 @@ const symmetricKl = row(ops.symmetricKl, {
       ],
       message: /\[3, 0\] has no classes/,
     },
+    {
+      shapes: [
+        [3, 4],
+        [3, 4],
+      ],
+      attrs: { reduction: "sum" },
+      message: /symmetricKl: reduction "sum", expected mean or none/,
+    },
   ],
   variants: true,
   fused: true,
 });
 
 /** Rows of ops along a last dimension, look-ups and losses. */
-export const rowWise: readonly Row[] = [softmax, logSoftmax, layerNorm, embedding, symmetricKl];
+export const rowWise: readonly Row[] = [softmax, logSoftmax, layerNorm, addLayerNorm, embedding, symmetricKl];

@@ -91,6 +91,13 @@ const layerNormDerivative: Derivative = (dy, inputs, _y, { eps }) => {
   return [dx, sumTo(multiply(dy, n), weight.shape), sumTo(dy, weight.shape)];
 };
 
+/** Both terms of the sum have its gradient. */
+const addLayerNormDerivative: Derivative = (dy, [x, residual, ...rest], y, attrs) => {
+  const sum = zip(floatsAt([x ?? null], 0), floatsAt([residual ?? null], 0), (a, b) => a + b);
+  const [dx = null, ...others] = layerNormDerivative(dy, [sum, ...rest], y, attrs) ?? [];
+  return [dx, dx, ...others];
+};
+
 /** Rows of dy added to the rows of the table that they came from. */
 const embeddingDerivative: Derivative = (dy, [table, ids], _y, { paddingIndex }) => {
   if (!table || !ids) throw new Error("derivative: no table or no ids");
@@ -150,7 +157,7 @@ const bankLinearDerivative: Derivative = (dy, inputs, _y, { scale: factor = 1 })
 };
 
 /** ½ (p - q) / rows, and with full gradients also ½ p (log p - log q - KL(p ‖ q)) / rows; the same for q. */
-const symmetricKlDerivative: Derivative = (dy, inputs, _y, { gradient }) => {
+const symmetricKlDerivative: Derivative = (dy, inputs, _y, { gradient, reduction }) => {
   const side = (own: RefTensor, other: RefTensor): RefTensor => {
     const V = lengthOf(own.shape, -1);
     const rows = own.data.length / V;
@@ -159,7 +166,8 @@ const symmetricKlDerivative: Derivative = (dy, inputs, _y, { gradient }) => {
     const kl = rowSums(multiply(p, logs));
     const data = p.data.map((share, i) => {
       const full = gradient === "full" ? share * (at(logs.data, i) - at(kl.data, Math.floor(i / V))) : 0;
-      return (0.5 * at(dy.data, 0) * (share - at(q.data, i) + full)) / rows;
+      const factor = reduction === "none" ? at(dy.data, Math.floor(i / V)) : at(dy.data, 0) / rows;
+      return 0.5 * factor * (share - at(q.data, i) + full);
     });
     return ref(own.shape, data);
   };
@@ -176,6 +184,7 @@ export const derivatives: Readonly<Record<string, Derivative>> = {
   softmax: softmaxDerivative,
   logSoftmax: logSoftmaxDerivative,
   layerNorm: layerNormDerivative,
+  addLayerNorm: addLayerNormDerivative,
   embedding: embeddingDerivative,
   crossEntropy: crossEntropyDerivative,
   symmetricKl: symmetricKlDerivative,

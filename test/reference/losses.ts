@@ -92,21 +92,27 @@ export function maskedCrossEntropy(
 export function symmetricKL(
   p: RefTensor,
   q: RefTensor,
-  { targets = [p, q] }: { targets?: readonly [p: RefTensor, q: RefTensor] } = {},
+  {
+    targets = [p, q],
+    reduction = "mean",
+  }: { targets?: readonly [p: RefTensor, q: RefTensor]; reduction?: Reduction } = {},
 ): RefTensor {
-  const rows = p.data.length / lengthOf(p.shape, -1);
   const [fixedP, fixedQ] = targets;
-  return ref([], [(0.5 * (divergence(fixedQ, p) + divergence(fixedP, q))) / rows]);
+  const [one, other] = [divergences(fixedQ, p), divergences(fixedP, q)];
+  const data = one.map((value, row) => 0.5 * (value + at(other, row)));
+  return reduce({ shape: p.shape.slice(0, -1), data }, reduction);
 }
 
-/** Σ t (log t - log y) for the distributions of two tensors of logits. */
-function divergence(target: RefTensor, logits: RefTensor): number {
+/** Σ t (log t - log y) for the distributions in each row of two tensors of logits. */
+function divergences(target: RefTensor, logits: RefTensor): Float64Array {
   const t = softmax(target).data;
   const logT = logSoftmax(target).data;
   const logY = logSoftmax(logits).data;
-  let sum = 0;
-  for (let i = 0; i < t.length; i++) if (t[i] !== 0) sum += at(t, i) * (at(logT, i) - at(logY, i));
-  return sum;
+  const columns = lengthOf(target.shape, -1);
+  const sums = new Float64Array(t.length / columns);
+  for (let i = 0; i < t.length; i++)
+    if (t[i] !== 0) (sums[Math.floor(i / columns)] as number) += at(t, i) * (at(logT, i) - at(logY, i));
+  return sums;
 }
 
 /** f of each pair, and their mean, sum, or none of these. */
