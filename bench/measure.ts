@@ -79,7 +79,7 @@ export async function measure(gpu: Gpu, item: Case, { seconds }: MeasureOptions)
 }
 
 /** Milliseconds of one repetition, over `repeats` of them with one wait at the end. */
-async function sample(
+export async function sample(
   gpu: Gpu,
   run: () => void,
   repeats: number,
@@ -95,7 +95,8 @@ async function sample(
   return { overriddenDuration: measuredMs / repeats, overriddenIterationCost: done - started };
 }
 
-async function findRepeats(gpu: Gpu, run: () => void): Promise<number> {
+/** How often to repeat a run between two waits, so that a sample is long enough. Warms up. */
+export async function findRepeats(gpu: Gpu, run: () => void): Promise<number> {
   await sample(gpu, run, 1, "device");
   let fastestMs = Number.POSITIVE_INFINITY;
   for (let i = 0; i < 3; i++) {

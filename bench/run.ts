@@ -6,16 +6,16 @@
 //     npm run bench -- --list                  the names of all cases
 //
 // ADAMIX_DEVICE chooses the device. See bench/README.md for how to read the numbers.
-import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus } from "node:os";
-import { fileURLToPath } from "node:url";
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { type Gpu, openGpu } from "../src/index.ts";
 import { generationCases } from "./generation.ts";
+import { hostCases } from "./host.ts";
 import { kernelCases } from "./kernels.ts";
 import { type Measurement, measure } from "./measure.ts";
+import { productCases } from "./products.ts";
+import { circumstances, rounded, writeResults } from "./record.ts";
 import { stepCases } from "./steps.ts";
 
 const { values } = parseArgs({
@@ -27,9 +27,9 @@ const { values } = parseArgs({
 });
 const seconds = Number(values.seconds);
 if (!(seconds > 0)) throw new RangeError(`bench: --seconds is ${values.seconds}, expected more than 0`);
-const cases = [...kernelCases(), ...stepCases(), ...generationCases()].filter(({ name }) =>
-  name.includes(values.filter),
-);
+const before = circumstances(); // the load of others, before ours
+const all = [...productCases(), ...kernelCases(), ...hostCases(), ...stepCases(), ...generationCases()];
+const cases = all.filter(({ name }) => name.includes(values.filter));
 if (cases.length === 0) throw new RangeError(`bench: no case holds "${values.filter}"; --list names them`);
 
 if (values.list) console.log(cases.map(({ name }) => name).join("\n"));
@@ -76,10 +76,8 @@ function time(ms: number): string {
 /** Writes results/<adapter>.json and gives its path. */
 function write(gpu: Gpu, results: readonly Measurement[]): string {
   const { traits, adapter } = gpu.device;
-  const folder = fileURLToPath(new URL("results/", import.meta.url));
   const variant = traits.kernels === traits.kind ? "" : `-${traits.kernels}-kernels`;
-  const path = `${folder}${traits.name.replace(/[^a-z0-9]+/g, "-")}${variant}.json`;
-  const record = {
+  return writeResults(`${traits.name}${variant}`, {
     adapter: {
       name: traits.name,
       kind: traits.kind,
@@ -87,42 +85,15 @@ function write(gpu: Gpu, results: readonly Measurement[]): string {
       kernels: traits.kernels,
       subgroupSize: traits.subgroupSize,
     },
-    machine: {
-      cpu: cpus()[0]?.model ?? "unknown",
-      cores: availableParallelism(),
-      platform: process.platform,
-    },
-    node: process.versions.node,
+    ...before,
     webgpu: JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")).dependencies.webgpu,
-    date: new Date().toISOString().slice(0, 10),
-    commit: commit(),
     seconds,
-    results: results.map(rounded),
-  };
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(path, `${JSON.stringify(record, null, 2)}\n`);
-  return path;
-}
-
-/** Four digits are more than these numbers are worth. */
-function rounded(result: Measurement): Measurement {
-  const digits = (x: number): number => Number(x.toPrecision(4));
-  const { minMs, medianMs, spread, rate } = result;
-  return {
-    ...result,
-    minMs: digits(minMs),
-    medianMs: digits(medianMs),
-    spread: digits(spread),
-    rate: digits(rate),
-  };
-}
-
-/** The commit, with "+" where files differ from it. */
-function commit(): string {
-  try {
-    const git = (...words: string[]): string => execFileSync("git", words, { encoding: "utf8" }).trim();
-    return `${git("rev-parse", "--short", "HEAD")}${git("status", "--porcelain", "--untracked-files=no") ? "+" : ""}`;
-  } catch {
-    return "unknown";
-  }
+    results: results.map((result) => ({
+      ...result,
+      minMs: rounded(result.minMs),
+      medianMs: rounded(result.medianMs),
+      spread: rounded(result.spread),
+      rate: rounded(result.rate),
+    })),
+  });
 }

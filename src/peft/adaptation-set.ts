@@ -217,21 +217,38 @@ export class AdaptationSet {
 
   /** What is at a site is computed along each path that the routing gives. */
   #routeThrough(site: Site): void {
+    const through = <T>(path: Path, adapt: () => T): T => {
+      this.#path = path;
+      try {
+        return adapt();
+      } finally {
+        this.#path = null;
+      }
+    };
     const along = (x: Tensor, adapt: () => Tensor): Tensor =>
-      alongPaths(this.routing.paths(site, x), (path) => {
-        this.#path = path;
-        try {
-          return adapt();
-        } finally {
-          this.#path = null;
-        }
-      });
-    if (site.kind === "linear")
-      site.wrap(this.name, (adapt) => (y, x, options) => along(x, () => adapt(y, x, options)));
-    else if (site.kind === "output")
-      site.wrap(this.name, (adapt) => (output, options) => along(output.value, () => adapt(output, options)));
-    else if (site.kind === "keysValues")
-      site.wrap(this.name, (adapt) => (x, options) => apart(along(x, () => together(adapt(x, options)))));
+      alongPaths(this.routing.paths(site, x), (path) => through(path, adapt));
+    switch (site.kind) {
+      case "linear":
+        site.wrap(this.name, (adapt) => (y, x, options) => along(x, () => adapt(y, x, options)));
+        break;
+      case "output":
+        site.wrap(
+          this.name,
+          (adapt) => (output, options) => along(output.value, () => adapt(output, options)),
+        );
+        break;
+      case "keysValues":
+        site.wrap(this.name, (adapt) => (x, options) => {
+          const paths = this.routing.paths(site, x);
+          const [only] = paths;
+          if (only && paths.length === 1 && only.weight === null)
+            return through(only, () => adapt(x, options));
+          return apart(alongPaths(paths, (path) => through(path, () => together(adapt(x, options)))));
+        });
+        break;
+      case "embedded": // tokens before the first layer, which no method makes of experts
+        break;
+    }
   }
 }
 

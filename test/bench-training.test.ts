@@ -1,0 +1,89 @@
+// The training steps that ratios are measured on: that each is what its name says.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { gpt2, type MakeSubject, roberta, type Sizes, type Subject } from "../bench/subjects.ts";
+import { prepareInference, prepareTraining, type Tuning } from "../bench/training.ts";
+import type { Gpu } from "../src/array/index.ts";
+import { adamixAdapter, adamixLora, adapter } from "../src/peft/index.ts";
+import { liveBytes, gpu as testGpu } from "./device.ts";
+
+const training = suite("bench: training");
+
+const SIZES: Sizes = { layers: 2, channels: 16, heads: 2, vocabulary: 37, batch: 3, tokens: 7 };
+
+async function losses(gpu: Gpu, make: MakeSubject, tuning: Tuning, isCaptured = true): Promise<number[]> {
+  const subject = make(gpu, SIZES);
+  const step = prepareTraining(gpu, subject, tuning, { isCaptured });
+  const found: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    step.run();
+    found.push(await step.loss().item());
+  }
+  step.dispose();
+  subject.dispose();
+  return found;
+}
+
+function assertClose(actual: readonly number[], expected: readonly number[]): void {
+  actual.forEach((loss, i) => {
+    assert.ok(Math.abs(loss - (expected[i] ?? Number.NaN)) < 1e-5, `${actual}, expected ${expected}`);
+  });
+}
+
+const mixtures = [
+  ["roberta", roberta, adamixAdapter({ bottleneck: 4, initStd: 0.5 })],
+  ["gpt2", gpt2, adamixLora({ rank: 2 })],
+] as const;
+
+for (const [name, make, method] of mixtures) {
+  training(`${name}: two passes after one another are two passes in one batch`, async () => {
+    const gpu = await testGpu();
+    const one = await losses(gpu, make, { method, passes: "one" });
+    const batched = await losses(gpu, make, { method, passes: "two in one batch" });
+    const inTurn = await losses(gpu, make, { method, passes: "two after one another" });
+    assertClose(inTurn, batched);
+    assert.ok(Math.abs((batched[3] as number) - (one[3] as number)) > 1e-7, "the second pass counts");
+  });
+
+  training(`${name}: full fine-tuning lowers the loss, replayed as called; memory goes back`, async () => {
+    const gpu = await testGpu();
+    const tuning = { method: null, passes: "one" } as const;
+    const replayed = await losses(gpu, make, tuning);
+    const before = liveBytes(gpu); // with what the device makes once
+    assertClose(await losses(gpu, make, tuning, false), replayed);
+    assert.ok((replayed[3] as number) < (replayed[0] as number));
+    assert.is(liveBytes(gpu), before);
+  });
+}
+
+training("an adaptation leaves the model's parameters out, but for the head's", async () => {
+  const gpu = await testGpu();
+  const subject = roberta(gpu, SIZES);
+  const step = prepareTraining(gpu, subject, { method: adapter({ bottleneck: 4 }), passes: "one" });
+  const trained = subject.model.parameters().filter(({ requiresGrad }) => requiresGrad);
+  assert.equal(trained, [...subject.head]);
+  step.dispose();
+  subject.dispose();
+});
+
+training("inference with merged experts dispatches what the plain method does", async () => {
+  const gpu = await testGpu();
+  const subject = roberta(gpu, SIZES);
+  const plain = await dispatchesOf(gpu, subject, false);
+  assert.is(await dispatchesOf(gpu, subject, true), plain);
+  subject.dispose();
+});
+
+async function dispatchesOf(gpu: Gpu, subject: Subject, isMerged: boolean): Promise<number> {
+  const config = { bottleneck: 4 };
+  const method = isMerged ? adamixAdapter(config) : adapter(config);
+  const inference = prepareInference(gpu, subject, method, { isMerged });
+  inference.run();
+  const before = gpu.device.statistics().dispatches;
+  inference.run();
+  const count = gpu.device.statistics().dispatches - before;
+  inference.dispose();
+  return count;
+}
+
+training.run();
