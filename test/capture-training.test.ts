@@ -153,7 +153,7 @@ training(
 
 training("pretraining gives the bytes that it gives without capture", async () => {
   const run = async (capture: boolean) => {
-    const reports: Omit<PretrainReport, "elapsedMs">[] = [];
+    const reports: Omit<PretrainReport, "elapsedMs" | "remainingMs">[] = [];
     const model = await pretrainMaskedLm(gpu, {
       config: { ...tinyConfig(), max_position_embeddings: 18 },
       lines: examples(30, 15),
@@ -166,7 +166,7 @@ training("pretraining gives the bytes that it gives without capture", async () =
       seed: 6,
       reportEvery: 4,
       capture,
-      onReport: ({ elapsedMs: _time, ...report }) => {
+      onReport: ({ elapsedMs: _time, remainingMs: _rest, ...report }) => {
         reports.push(report);
       },
     });

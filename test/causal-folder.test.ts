@@ -17,7 +17,7 @@ import { countParameters, initNormal } from "../src/nn/index.ts";
 import { loadModel, openCausalFolder, saveModel } from "../src/train/index.ts";
 import { scratchFolder } from "./cli-process.ts";
 import { assertBitEqual } from "./compare.ts";
-import { gpu as testGpu } from "./device.ts";
+import { liveBytes, gpu as testGpu } from "./device.ts";
 
 const gpu = await testGpu();
 const test = suite("causal models in folders");
@@ -66,8 +66,16 @@ for (const [name, make] of Object.entries(MODELS)) {
     const { model: again, fresh } = await loadModel(gpu, path, { task: "causal-lm" });
     assert.equal(fresh, []);
     assertBitEqual(await again.forward(inputOf()).data(), await model.forward(inputOf()).data());
+    const before = liveBytes(gpu);
+    gpu.device.ledger.resetPeaks();
     const { model: half } = await loadModel(gpu, path, { task: "causal-lm", dtype: "f16" });
-    assert.ok(half.parameters().some(({ dtype }) => dtype === "f16"));
+    for (const [key, { dtype, shape, requiresGrad }] of half.namedParameters()) {
+      assert.is(dtype, shape.length > 1 ? "f16" : "f32", key);
+      if (shape.length > 1) assert.not.ok(requiresGrad, key);
+    }
+    const { peakBytes, liveBytes: bytes } = gpu.device.ledger.scopes().parameters ?? {};
+    assert.is(peakBytes, bytes, "no f32 copy on the way");
+    assert.ok(liveBytes(gpu) > before);
     const [exact, rounded] = [
       await generate(model, [ids], { maxNew: 3 }),
       await generate(half, [ids], { maxNew: 3 }),
@@ -88,7 +96,7 @@ test("a folder without a tokenizer, or of an encoder, is refused", async () => {
   await refused(join(folder, "gpt2"), /model: no tokenizer in/);
   await refused(
     "embedded",
-    /model: roberta has no model for causal-lm; supported: sequence-classification, masked-lm/,
+    /model: roberta has no model for causal-lm; it has sequence-classification, masked-lm, and gpt2/,
   );
   const path = join(folder, "gpt2", "config.json");
   writeFileSync(path, JSON.stringify({ ...gpt2, architectures: ["GPT2ForSequenceClassification"] }));

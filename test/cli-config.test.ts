@@ -10,7 +10,7 @@ import { nearest } from "../src/cli/config-issues.ts";
 import { methodOf } from "../src/cli/methods.ts";
 import { resolveConfig } from "../src/cli/presets.ts";
 import { duration, majorityShare } from "../src/cli/report.ts";
-import { limited, readExamples, resolveData } from "../src/cli/tasks.ts";
+import { limited, metricsOf, readExamples, resolveData, taskLabels } from "../src/cli/tasks.ts";
 import { overridesOf, TRAIN_FLAGS } from "../src/cli/train-flags.ts";
 import { scratchFolder, sentences } from "./cli-process.ts";
 
@@ -77,10 +77,13 @@ config("mistakes are told with the key, the value and what is near", () => {
   assert.match(told(...base, "data=folder"), "brings its own sentences");
   assert.match(told("task=sentiment"), "method is missing: one of head");
   assert.match(told("task=sst2", "method=lora"), /model is missing/);
+  assert.match(
+    told("task=sentiment", "method=lora", "dtype=f64"),
+    /dtype is "f64", expected one of f32, f16, bf16/,
+  );
   assert.match(told("task=sst2", "method=lora", "model=embedded"), /data is missing/);
   assert.match(told("task=text", "method=lora", "model=embedded"), /labels is missing/);
   assert.match(told("task=sentiment", "method=head", "consistency.weight=1"), /head has one pass/);
-  assert.match(told("task=stsb", "method=lora"), /stsb is a regression/);
   assert.match(told("task=sentiment", "method=lora", "peft.experts=4"), "lora has no experts; it has rank");
   assert.match(told(...base, "training.lr=fast"), 'training.lr is "fast", expected a number');
   const broken = join(folder, "broken.yaml");
@@ -100,8 +103,38 @@ config("mistakes are told with the key, the value and what is near", () => {
   assert.equal(nearest("adapter", ["lora"]), []);
 });
 
-config("GLUE's classifications are tasks, its regression is not", () => {
-  assert.ok(TASKS.includes("mnli") && TASKS.includes("wnli") && !TASKS.includes("stsb"));
+config("GLUE's tasks are known by their published names too", () => {
+  for (const name of ["mnli", "mnlimm", "wnli", "stsb"]) assert.ok(TASKS.includes(name), name);
+  const named = (task: string) =>
+    readConfig(undefined, [
+      { key: "task", value: task, flag: "--task" },
+      { key: "method", value: "lora", flag: "--method" },
+    ]).task;
+  assert.equal(["STS-B", "sts-b", "stsb", "SST-2", "MNLI-mm"].map(named), [
+    "stsb",
+    "stsb",
+    "stsb",
+    "sst2",
+    "mnlimm",
+  ]);
+  assert.match(
+    message(() => named("STS-C")),
+    /task is "STS-C", expected one of cola, /,
+  );
+});
+
+config("a task of numbers has one label, its correlations, and no consistency", () => {
+  const path = join(folder, "sts");
+  mkdirSync(path);
+  writeFileSync(join(path, "train.tsv"), "sentence1\tsentence2\tscore\n");
+  const resolved = resolveConfig({ task: "stsb", method: "adamix-lora", model: "embedded", data: path });
+  assert.is(resolved.consistency?.weight, 0);
+  assert.equal(taskLabels("stsb", undefined), ["score"]);
+  const numbers = { regression: true, metrics: ["pearson", "spearman"] };
+  assert.equal(metricsOf({ task: "stsb", labels: ["score"] }), numbers);
+  assert.equal(metricsOf({ task: "text", labels: ["stars"] }), numbers);
+  assert.equal(metricsOf({ task: "cola", labels: ["a", "b"] }), { regression: false, metrics: ["matthews"] });
+  assert.equal(metricsOf({ task: "text", labels: ["a", "b"] }), { regression: false, metrics: ["accuracy"] });
 });
 
 config("files are found in a folder, packed or not; SST-2 loses its trailing blanks", async () => {

@@ -107,10 +107,11 @@ test("what is wrong is told in one line", async () => {
   ]);
   assert.is(missing.code, 2);
   assert.match(missing.stderr, /^adamix: required option '--prompt <text>' not specified\n$/);
-  assert.is(long.code, 1);
+  assert.is(long.code, 2);
+  assert.is(long.stdout, "");
   assert.match(
     long.stderr,
-    /^adamix: generate: 30 new tokens after the 4 of prompt 0; .* ask for 21 at most\n$/,
+    /^adamix: generate: --max-new is 30 after a prompt of 4; .* ask for 21 at most\n$/,
   );
 });
 

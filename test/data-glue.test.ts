@@ -59,6 +59,30 @@ const FILES: readonly [GlueTask, GlueSplit, text: string, expected: unknown][] =
     [{ text: "A", pair: "B", label: 3.8 }],
   ],
   [
+    "stsb",
+    "test",
+    tsv(["index", "genre", "sentence1", "sentence2"], ["0", "news", "A", "B"]),
+    [{ text: "A", pair: "B", label: null }],
+  ],
+  [
+    "stsb",
+    "test",
+    tsv(
+      ["news", "x", "2012", "1", "2.5", "A", "B"],
+      ["news", "x", "2012", "2", "0.4", "C", "D", "source 1", "source 2"],
+    ),
+    [
+      { text: "A", pair: "B", label: 2.5 },
+      { text: "C", pair: "D", label: 0.4 },
+    ],
+  ],
+  [
+    "mnlimm",
+    "dev",
+    tsv(["index", "sentence1", "sentence2", "gold_label"], ["0", "A", "B", "entailment"]),
+    [{ text: "A", pair: "B", label: 0 }],
+  ],
+  [
     "mnli",
     "dev",
     tsv(
@@ -82,8 +106,8 @@ const FILES: readonly [GlueTask, GlueSplit, text: string, expected: unknown][] =
     [{ text: "A", pair: "B", label: 1 }],
   ],
 ];
-for (const [task, split, text, expected] of FILES) {
-  glue(`${task} ${split} is read`, () => {
+for (const [i, [task, split, text, expected]] of FILES.entries()) {
+  glue(`${task} ${split} is read (file ${i})`, () => {
     assert.equal(readGlue(task, text, { split }), expected);
   });
 }
@@ -139,6 +163,13 @@ const GLUE_ERRORS: readonly [name: string, GlueTask, GlueSplit, text: string, er
     "train",
     tsv(["sentence1", "sentence2", "score"], ["A", "B", "5.2"]),
     "STS-B train: line 2: score 5.2 is outside 0 .. 5",
+  ],
+  [
+    "a test file without header whose rows are short",
+    "stsb",
+    "test",
+    tsv(["news", "x", "2012", "1", "2.5", "A"]),
+    "STS-B test: line 1: 6 columns, not 7",
   ],
   ["an empty file", "cola", "train", "", "CoLA train: the file is empty"],
 ];

@@ -145,7 +145,7 @@ const broken: readonly [name: string, make: () => unknown, error: RegExp][] = [
   [
     "a merge of unknown pieces",
     () => bpeTokenizer(vocabText, "#version: 0.2\nĠ t\nq zz\n"),
-    /^tokenizer: merges.txt line 3: "zz" is not in the vocabulary$/,
+    /^tokenizer: merges.txt line 3: "zz" is not in the vocabulary \(are both files of one model\?\)$/,
   ],
   [
     "a line of three",

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -77,13 +78,13 @@ async function withHub(
     else if (extra[path.slice(path.lastIndexOf("/") + 1)])
       response.end(extra[path.slice(path.lastIndexOf("/") + 1)]);
     else if (path.startsWith("/api/models/org/private")) response.writeHead(401).end();
-    else response.writeHead(404).end();
+    else response.writeHead(path.startsWith("/broken/") ? 503 : 404).end();
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const cacheFolder = mkdtempSync(join(tmpdir(), "adamix-hub-"));
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   try {
-    await body({ cacheFolder, endpoint, token: null, stallMs: 200, tries: 3 }, log);
+    await body({ cacheFolder, endpoint, token: null, stallMs: 10_000, tries: 3 }, log);
   } finally {
     server.closeAllConnections();
     server.close();
@@ -196,6 +197,35 @@ hub("changed bytes are found by their hash, and removed", async () => {
   );
 });
 
+hub("what is wrong on this side is told at once, and not tried again", async () => {
+  await withHub(send, async (options, log) => {
+    const blob = join(options.cacheFolder ?? "", "models--org--tiny", "blobs", `${sha256}.incomplete`);
+    mkdirSync(blob, { recursive: true }); // a folder where the file should grow, as a full disk would refuse it too
+    assert.match(
+      await refusal(downloadModel("org/tiny", options)),
+      /model\.safetensors of org\/tiny takes \d+ more bytes: files: cannot write .*: it is a folder; make room, or name another cache with HF_HUB_CACHE/,
+    );
+    assert.equal(
+      log.filter((line) => line.includes("model.safetensors")),
+      [],
+      "nothing was asked for that could not be kept",
+    );
+  });
+});
+
+hub("an index that is no JSON is named", async () => {
+  const broken = { "model.safetensors.index.json": new TextEncoder().encode("{") };
+  await withHub(
+    send,
+    async (options) =>
+      assert.match(
+        await refusal(downloadModel("org/tiny", options)),
+        /model\.safetensors\.index\.json: Expected/,
+      ),
+    broken,
+  );
+});
+
 hub("a server that stops sending is given up, and tried again", async () => {
   const slow: Serve = (request, response, tries) => {
     if (tries === 3) return send(request, response, tries);
@@ -203,13 +233,16 @@ hub("a server that stops sending is given up, and tried again", async () => {
     response.write(weights.subarray(0, 10 * tries));
   };
   await withHub(slow, async (options) => {
-    const folder = await downloadModel("org/tiny", options);
+    const folder = await downloadModel("org/tiny", { ...options, stallMs: 500 });
     assert.equal(new Uint8Array(readFileSync(join(folder, "model.safetensors"))), weights);
   });
   await withHub(
     (_request, response) => void response.writeHead(200).flushHeaders(),
     async (options) => {
-      assert.match(await refusal(downloadModel("org/tiny", options)), /3 times \(no byte for 200 ms\)/);
+      assert.match(
+        await refusal(downloadModel("org/tiny", { ...options, stallMs: 500 })),
+        /3 times \(no byte for 500 ms\)/,
+      );
     },
   );
 });
@@ -259,8 +292,23 @@ hub("errors say what to do", async () => {
   const closed = { cacheFolder: tmpdir(), endpoint: "http://127.0.0.1:9", token: null };
   assert.match(
     await refusal(downloadModel("org/tiny", closed)),
-    /127\.0\.0\.1:9 cannot be reached \(.*\); set HF_HUB_OFFLINE=1/,
+    /127\.0\.0\.1:9 cannot be reached \(.*\), and org\/tiny is not in the cache; look at the network, or name a folder/,
   );
+});
+
+hub("a hub that does not answer is no reason to do without what is in the cache", async () => {
+  await withHub(send, async (options) => {
+    const folder = await downloadModel("org/tiny", options);
+    for (const endpoint of ["http://127.0.0.1:9", `${options.endpoint}/broken`])
+      assert.is(await downloadModel("org/tiny", { ...options, endpoint }), folder, endpoint);
+    assert.match(
+      await refusal(
+        downloadModel("org/tiny", { ...options, endpoint: `${options.endpoint}/broken`, revision: "v2" }),
+      ),
+      /revision\/v2\?blobs=true answered 503; try again later/,
+    );
+    assert.match(await refusal(downloadModel("org/private", options)), /private, gated or not there/);
+  });
 });
 
 hub("sharded weights are fetched with their index, which may name no other place", async () => {
@@ -286,7 +334,10 @@ hub("sharded weights are fetched with their index, which may name no other place
   await withHub(
     send,
     async (options) =>
-      assert.match(await refusal(downloadModel("org/tiny", options)), /has no \.\.\/\.\.\/\.\.\/away\.bin/),
+      assert.match(
+        await refusal(downloadModel("org/tiny", options)),
+        /index\.json: it names the file "\.\.\/\.\.\/\.\.\/away\.bin"; expected a plain name/,
+      ),
     away,
   );
   await withHub(

@@ -74,7 +74,7 @@ pytorch("a pickle that wants to run something is refused with the name of it", (
   const message = refusal(() => openTensorFile(golden("malicious.bin")));
   assert.match(
     message,
-    /malicious\.bin: pickle: it wants (posix|nt)\.system, which weights do not need; the file is refused$/,
+    /malicious\.bin: pickle: it wants (posix|nt)\.system, which weights do not need; the file is refused \(take a safetensors file\)$/,
   );
 });
 

@@ -2,20 +2,20 @@ import type { Gpu } from "../array/index.ts";
 import { Stream } from "../autograd/index.ts";
 import type { Encoded } from "../data/index.ts";
 import {
-  type ClassificationScores,
   expectedCalibrationError,
   type Inference,
   type InferenceMode,
   infer,
   predictive,
-  scoreEnsemble,
-  scoreLogits,
+  scoreTask,
+  type TaskMetrics,
+  type TaskScores,
 } from "../train/index.ts";
-import { encodedSplit, labelsOf } from "./evaluation.ts";
+import { encodedSplit, labelsLine, labelsOf } from "./evaluation.ts";
 import { UsageError } from "./failure.ts";
-import { digits, grouped, majorityShare, print, scoreLine } from "./report.ts";
+import { digits, grouped, print, scoreLine } from "./report.ts";
 import { describeDevice, withGpu } from "./session.ts";
-import { resolveData, type Split } from "./tasks.ts";
+import { metricsOf, resolveData, type Split } from "./tasks.ts";
 import { buildClassifier, openSaved, type SavedClassifier } from "./trained.ts";
 
 export interface EvaluateCommand {
@@ -34,7 +34,7 @@ export interface EvaluateCommand {
   readonly device: string | undefined;
 }
 
-/** Prints accuracy, nll and calibration of a saved classifier on one split of its task, beside the majority class. */
+/** Prints the task's scores and calibration of a saved classifier on one split, beside what the labels are like. */
 export async function evaluate(command: EvaluateCommand): Promise<void> {
   const { path, mode, limit } = command;
   const saved = await openSaved(path, {
@@ -53,12 +53,12 @@ export async function evaluate(command: EvaluateCommand): Promise<void> {
   await withGpu(command.device, async (gpu) => {
     print(`adamix evaluate: ${saved.method} on ${task.task}, on ${describeDevice(gpu)}`);
     const inference = await inferWith(gpu, saved, examples, command);
-    const labels = labelsOf(examples);
-    print(
-      `${split}, ${describeMode(mode, inference.runs.length)}: ${scoreLine(scoresOf(mode, inference, labels))}`,
-    );
-    print(uncertaintyLine(inference, labels));
-    print(`${grouped(examples.length)} examples; majority class ${digits(majorityShare(labels))}`);
+    const [labels, metrics] = [labelsOf(examples), metricsOf(task)];
+    const scores = scoresOf(mode, inference, labels, metrics);
+    print(`${split}, ${describeMode(mode, inference.runs.length)}: ${scoreLine(scores)}`);
+    const uncertainty = metrics.regression ? deviationLine(inference) : uncertaintyLine(inference, labels);
+    if (uncertainty) print(uncertainty);
+    print(`${grouped(examples.length)} examples; ${labelsLine(examples, metrics)}`);
   });
 }
 
@@ -83,12 +83,25 @@ async function inferWith(
 }
 
 /** Of an ensemble those of its mean; of several random runs the mean of their scores. */
-function scoresOf(mode: InferenceMode, { runs }: Inference, labels: number[]): ClassificationScores {
-  if (mode === "ensemble") return scoreEnsemble(runs, labels);
-  const scores = runs.map((run) => scoreLogits(run, labels));
-  const mean = (pick: (s: ClassificationScores) => number) =>
-    scores.reduce((sum, s) => sum + pick(s), 0) / scores.length;
-  return { accuracy: mean((s) => s.accuracy), nll: mean((s) => s.nll) };
+function scoresOf(
+  mode: InferenceMode,
+  { runs }: Inference,
+  labels: number[],
+  metrics: TaskMetrics,
+): TaskScores {
+  if (mode === "ensemble") return scoreTask(metrics, runs, labels);
+  const scores = runs.map((run) => scoreTask(metrics, [run], labels));
+  const mean = (name: string): number => scores.reduce((sum, s) => sum + (s[name] ?? 0), 0) / scores.length;
+  return Object.fromEntries(Object.keys(scores[0] ?? {}).map((name) => [name, mean(name)]));
+}
+
+/** How far several runs differ in the numbers that they give; null of one. */
+function deviationLine({ logits, runs }: Inference): string | null {
+  if (runs.length === 1) return null;
+  let squares = 0;
+  for (const run of runs) for (const [i, value] of run.entries()) squares += (value - (logits[i] ?? 0)) ** 2;
+  const deviation = Math.sqrt(squares / (runs.length * logits.length));
+  return `deviation of a number between ${runs.length} runs ${digits(deviation)}`;
 }
 
 /** How far confidence is from accuracy, and with several runs how far they disagree. */

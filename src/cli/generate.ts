@@ -37,18 +37,32 @@ export async function generate(command: GenerateCommand): Promise<void> {
   const ids = encoded.length === 0 && bosId !== null ? Int32Array.of(bosId) : encoded;
   if (ids.length === 0)
     throw new UsageError("generate: --prompt is empty, and no token of this model begins texts");
+  const maxNew = lengthOf(ids.length, source.positions, command.maxNew);
   await withGpu(device, async (gpu) => {
     const model = await source.load(gpu, { dtype });
     const stopTokens = [...new Set([...model.stopTokens, ...(eosId === null ? [] : [eosId])])];
     const shown = new StreamedText((list) => tokenizer.decode(list), ids);
     shown.flush();
-    const maxNew = command.maxNew ?? Math.max(1, Math.min(USUAL_LENGTH, model.positions - ids.length + 1));
     await continueText(model, ids, { ...command, maxNew, stopTokens }, (token) => {
       // Embeddings may have more rows than the vocabulary has tokens.
       if (!stopTokens.includes(token) && tokenizer.tokenOf(token) !== undefined) shown.push(token);
     });
     shown.end();
   });
+}
+
+/** How many tokens are made: as many as asked for, or the usual number where the model has positions for it. */
+function lengthOf(prompt: number, positions: number, wanted: number | undefined): number {
+  const room = positions - prompt + 1; // the last new token is never fed back
+  if (room < 1)
+    throw new UsageError(
+      `generate: --prompt has ${prompt} tokens; the model has positions for ${positions} (cut it)`,
+    );
+  if (wanted === undefined) return Math.min(USUAL_LENGTH, room);
+  if (wanted <= room) return wanted;
+  throw new UsageError(
+    `generate: --max-new is ${wanted} after a prompt of ${prompt}; the model has positions for ${positions}, so ask for ${room} at most`,
+  );
 }
 
 type Settings = GenerateCommand & { readonly maxNew: number; readonly stopTokens: readonly number[] };

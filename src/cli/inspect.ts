@@ -1,11 +1,12 @@
 import { z } from "zod";
 import { absolutePath, exists, joinPath, readText } from "../platform/index.ts";
-import { routeScores } from "../train/index.ts";
+import { decidingScore, type RouteScore, routeScores } from "../train/index.ts";
 import { describeIssues } from "./config-issues.ts";
 import { encodedSplit } from "./evaluation.ts";
 import { UsageError } from "./failure.ts";
 import { digits, print, table } from "./report.ts";
 import { describeDevice, withGpu } from "./session.ts";
+import { metricsOf } from "./tasks.ts";
 import { buildClassifier, openSaved } from "./trained.ts";
 
 export interface InspectCommand {
@@ -69,20 +70,24 @@ async function printRoutes(
 ): Promise<void> {
   const saved = await openSaved(path, { part: "checkpoint", model: base });
   const encoding = { source: saved.source, maxLength: saved.maxLength };
-  const all = await encodedSplit(saved.task, "dev", encoding);
-  const examples = all.slice(0, limit ?? all.length);
+  const dev = await encodedSplit(saved.task, "dev", encoding);
+  const examples = dev.slice(0, limit ?? dev.length);
   await withGpu(device, async (gpu) => {
     const { model, set } = await buildClassifier(gpu, saved);
     if (!set) return; // the summary said that there is a mixture
     print();
     print(`every route on ${examples.length} examples of dev, on ${describeDevice(gpu)}`);
-    const scores = await routeScores(gpu, model, set, examples);
-    const ordered = scores.toSorted((a, b) => a.nll - b.nll);
-    const rows = ordered.map(({ route, accuracy, nll }) => [
-      route.map((pair) => pair.join(",")).join("  "),
-      digits(accuracy),
-      digits(nll),
-    ]);
-    print(table(["down,up of each layer", "accuracy", "nll"], rows, { left: true }));
+    const metrics = metricsOf(saved.task);
+    const all = await routeScores(gpu, model, set, examples, { metrics });
+    // By the likelihood, which tells routes of equal accuracy apart; of numbers by their correlations.
+    const order = ({ scores }: RouteScore): number => scores.nll ?? -decidingScore(metrics, scores);
+    const rows = all
+      .toSorted((a, b) => order(a) - order(b))
+      .map(({ route, scores }) => [
+        route.map((pair) => pair.join(",")).join("  "),
+        ...Object.values(scores).map(digits),
+      ]);
+    const names = Object.keys(all[0]?.scores ?? {});
+    print(table(["down,up of each layer", ...names], rows, { left: true }));
   });
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { describeFailure, exitCodeOf, UsageError } from "./failure.ts";
+import { anyNumber, count, countOrAll, countOrNone } from "./numbers.ts";
+import { addPretrainFlags, pretrainCommand } from "./pretrain-flags.ts";
 import { versions } from "./session.ts";
 import { addModelFlags, addTrainFlags, collect, overridesOf } from "./train-flags.ts";
 
@@ -38,6 +40,7 @@ Examples:
   adamix evaluate runs/sentiment-adamix-lora-seed0 --mode ensemble
   adamix profile --task sentiment --method adamix-lora where the time of its steps goes
   adamix predict runs/sentiment-adamix-lora-seed0 --text "the soup was far from bland ."
+  adamix pretrain novel.txt --objective causal --out ./novel
   adamix generate ./gpt2 --prompt "Once upon a time" --temperature 0.8 --top-p 0.95
 
 Exit codes: 0 done, 1 failed, 2 wrong command line or config. ADAMIX_DEVICE is the default of --device;
@@ -182,35 +185,21 @@ function addGenerate(root: Command): void {
 }
 
 function addPretrain(root: Command): void {
-  root
+  const command = root
     .command("pretrain")
-    .summary("make a small encoder from text")
-    .description("Trains a tokenizer and a masked-language-model encoder; the folder is a model for train.")
-    .argument("<source...>", 'files with one text a line, or "demo" for the embedded encoder\'s own language')
-    .requiredOption("--out <folder>", "folder of the model")
-    .option(
-      "--column <name>",
-      "column of tab-separated files: its name, or its index where there is no header",
+    .summary("make a small model from text")
+    .description(
+      "Trains a tokenizer and an encoder by masked tokens, whose folder is a model for train; or with --objective causal a decoder by next tokens, whose folder is a model for generate.",
     )
-    .option("--vocab <n>", "size of the vocabulary", count)
-    .option("--hidden <n>", "channels", count)
-    .option("--layers <n>", "layers", count)
-    .option("--heads <n>", "attention heads", count)
-    .option("--ff <n>", "channels inside the feed-forward part", count)
-    .option("--max-length <n>", "longest sequence, in tokens", count)
-    .option("--steps <n>", "optimiser steps", count)
-    .option("--batch <n>", "lines of a step", count)
-    .option("--lr <rate>", "peak learning rate", anyNumber)
-    .option("--warmup <n>", "steps of warm-up", countOrNone)
-    .option("--weight-decay <x>", "weight decay", anyNumber)
-    .option("--spectral-lines <n>", "lines that word embeddings start from; 0: random start", countOrNone)
-    .option("--seed <n>", "seed", countOrNone)
-    .option("--force", "replace a model that is already there", false)
+    .argument(
+      "<source...>",
+      'text files (.gz too): masked takes one text a line; or "demo" for the embedded encoder\'s own language',
+    );
+  addPretrainFlags(command)
     .addOption(deviceOption())
     .action(async (sources: string[], options) => {
       const { pretrain } = await import("./pretrain.ts");
-      const { out, column, force, device } = options;
-      await pretrain({ sources, out, column, force, device, recipe: recipeOf(options) });
+      await pretrain(pretrainCommand(sources, options));
     });
 }
 
@@ -227,28 +216,6 @@ function addDownload(root: Command): void {
       const { download } = await import("./download.ts");
       await download({ repo, revision });
     });
-}
-
-/** The flags of `pretrain` under the recipe's names. */
-function recipeOf(options: Readonly<Record<string, number | undefined>>): Record<string, number> {
-  const named = {
-    vocabSize: options.vocab,
-    hiddenSize: options.hidden,
-    layers: options.layers,
-    heads: options.heads,
-    intermediateSize: options.ff,
-    maxLength: options.maxLength,
-    steps: options.steps,
-    batchSize: options.batch,
-    lr: options.lr,
-    warmupSteps: options.warmup,
-    weightDecay: options.weightDecay,
-    spectralLines: options.spectralLines,
-    seed: options.seed,
-  };
-  const given: Record<string, number> = {};
-  for (const [name, value] of Object.entries(named)) if (value !== undefined) given[name] = value;
-  return given;
 }
 
 function addProfile(root: Command): void {
@@ -308,29 +275,6 @@ function dtypeOption(): Option {
 
 function deviceOption(): Option {
   return new Option("--device <name>", `adapter: ${DEVICE}`);
-}
-
-/** A whole number of 1 or more. */
-function count(text: string): number {
-  if (!/^0*[1-9]\d*$/.test(text)) throw new InvalidArgumentError("Expected a whole number of 1 or more.");
-  return Number(text);
-}
-
-/** A whole number of 1 or more, or "all". */
-function countOrAll(text: string): number | "all" {
-  return text === "all" ? text : count(text);
-}
-
-/** A whole number of 0 or more. */
-function countOrNone(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("Expected a whole number.");
-  return Number(text);
-}
-
-function anyNumber(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("Expected a number.");
-  return value;
 }
 
 /** Errors of the command line are thrown, and told in one line like all others. */

@@ -4,17 +4,19 @@ import type { SequenceClassifier } from "../models/index.ts";
 import type { AdaptationSet } from "../peft/index.ts";
 import { absolutePath, exists, joinPath } from "../platform/index.ts";
 import {
-  type ClassificationScores,
+  decidingScore,
   greedySoup,
   learnMerge,
   MergedView,
   readAdapterConfig,
   saveAdapter,
+  type TaskScores,
 } from "../train/index.ts";
 import { encodedSplit, score } from "./evaluation.ts";
 import { UsageError } from "./failure.ts";
 import { digits, print, scoreLine, table } from "./report.ts";
 import { describeDevice, withGpu } from "./session.ts";
+import { metricsOf, type TaskSource } from "./tasks.ts";
 import { buildClassifier, openSaved } from "./trained.ts";
 
 export const RECIPES = ["uniform", "learned", "greedy"] as const;
@@ -48,9 +50,10 @@ export async function merge(command: MergeCommand): Promise<void> {
     if (!set?.isMixture) throw new UsageError(`merge: ${saved.folder} holds ${saved.method}: ${whyNot(set)}`);
     print(`adamix merge: ${saved.method} on ${saved.task.task}, ${by}, on ${describeDevice(gpu)}`);
     const view = new MergedView(model, set);
-    const onDev = () => view.use(() => score(gpu, model, dev));
+    const scored = () => score(gpu, model, dev, metricsOf(saved.task));
+    const onDev = () => view.use(scored);
     print(`dev, uniform mean: ${scoreLine(await onDev())}`);
-    await weigh(gpu, model, view, set, { command, train, dev, seed: saved.task.seed });
+    await weigh(gpu, model, view, set, { command, train, scored, task: saved.task });
     if (by !== "uniform") print(`dev, ${by}: ${scoreLine(await onDev())}`);
     if (view.weights) print(weightTable(view));
     const { adamix: _, peft: __, ...provenance } = readAdapterConfig(saved.folder);
@@ -69,13 +72,14 @@ async function weigh(
   {
     command: { by, steps, lr },
     train,
-    dev,
-    seed,
+    scored,
+    task,
   }: {
     readonly command: MergeCommand;
     readonly train: readonly Encoded[];
-    readonly dev: readonly Encoded[];
-    readonly seed: number;
+    /** Scores on the dev split of the model as it is. */
+    readonly scored: () => Promise<TaskScores>;
+    readonly task: TaskSource;
   },
 ): Promise<void> {
   switch (by) {
@@ -84,13 +88,14 @@ async function weigh(
     case "learned": {
       const own = { ...(steps !== undefined && { steps }), ...(lr !== undefined && { lr }) };
       const batchSize = Math.min(BATCH, train.length);
-      view.weights = await learnMerge(gpu, model, set, { train, batchSize, seed, ...own });
+      view.weights = await learnMerge(gpu, model, set, { train, batchSize, seed: task.seed, ...own });
       return;
     }
     case "greedy": {
       // Ties of accuracy, which are many on small sets, go by the likelihood.
-      const value = ({ accuracy, nll }: ClassificationScores): number => accuracy - 1e-3 * Math.tanh(nll);
-      const { members } = await greedySoup(view, async () => value(await score(gpu, model, dev)));
+      const value = (scores: TaskScores): number =>
+        decidingScore(metricsOf(task), scores) - 1e-3 * Math.tanh(scores.nll ?? scores.mse ?? 0);
+      const { members } = await greedySoup(view, async () => value(await scored()));
       print(`in the soup: experts ${members.join(", ")}`);
       return;
     }

@@ -15,7 +15,7 @@ export interface PredictCommand {
   readonly device: string | undefined;
 }
 
-/** Prints the label of each text, and the probability of every label. */
+/** Prints the label of each text, and the probability of every label; or the number that it is given. */
 export async function predict({
   path,
   texts,
@@ -35,11 +35,18 @@ export async function predict({
   const examples = texts.map((text, i) => encodeFor(source, text, pairs[i] ?? null, { maxLength }));
   await withGpu(device, async (gpu) => {
     const { model } = await buildClassifier(gpu, saved);
-    const p = probabilities(await logitsOf(gpu, model, examples), labels.length);
+    const outputs = await logitsOf(gpu, model, examples);
+    const secondOf = (i: number): string => (pairs[i] === undefined ? "" : ` | ${pairs[i]}`);
+    if (labels.length === 1) {
+      const rows = texts.map((text, i) => [digits(outputs[i] ?? Number.NaN), `${text}${secondOf(i)}`]);
+      print(table([...labels, "text"], rows, { left: true }));
+      return;
+    }
+    const p = probabilities(outputs, labels.length);
     const rows = texts.map((text, i) => {
       const own = [...p.subarray(i * labels.length, (i + 1) * labels.length)];
       const label = labels[own.indexOf(Math.max(...own))] ?? "";
-      return [label, ...own.map(digits), pairs[i] === undefined ? text : `${text} | ${pairs[i]}`];
+      return [label, ...own.map(digits), `${text}${secondOf(i)}`];
     });
     print(table(["label", ...labels, "text"], rows, { left: true }));
   });

@@ -55,9 +55,11 @@ const GLUE: Readonly<Record<string, readonly [lr: number, epochs: number]>> = {
   mrpc: [3e-4, 60],
   qqp: [3e-4, 80],
   mnli: [3e-4, 20],
+  mnlimm: [3e-4, 20],
   qnli: [3e-4, 20],
   rte: [5e-4, 60],
   wnli: [5e-4, 60],
+  stsb: [3e-4, 80],
 };
 
 /** Rates of methods that want others than adapters and LoRA do: those that papers report for encoders. */
@@ -124,7 +126,7 @@ export function resolveConfig(input: ConfigInput): TrainConfig {
   const { dtype = "f32" } = input;
   if (method === "full" && dtype !== "f32")
     throw new UsageError(`dtype is ${dtype}; method full trains the whole encoder, which needs f32`);
-  taskLabels(task, input.labels);
+  const labels = taskLabels(task, input.labels);
   if (task !== "text" && input.columns)
     throw new UsageError(`columns: task ${task} knows its own; they are for task text`);
   const { epochs, steps, ...rest } = training;
@@ -154,7 +156,7 @@ export function resolveConfig(input: ConfigInput): TrainConfig {
       undrawn: rest.undrawn ?? preset.undrawn,
       passesInOneBatch: rest.passesInOneBatch ?? true,
     },
-    consistency: resolveConsistency(method, input.peft?.router, input.consistency),
+    consistency: resolveConsistency(method, input, { isRegression: labels.length === 1 }),
     out: absolutePath(input.out ?? joinPath("runs", `${task}-${method}-seed${seed}`)),
   };
 }
@@ -233,18 +235,15 @@ function routerDefaults(given: PeftSettings): PeftSettings {
 
 function resolveConsistency(
   method: MethodName,
-  router: PeftSettings["router"],
-  given: ConsistencySettings | undefined,
+  { peft, consistency: given }: Pick<ConfigInput, "peft" | "consistency">,
+  { isRegression }: { readonly isRegression: boolean },
 ): TrainConfig["consistency"] {
+  const router = peft?.router;
   if (isMixture(method) && (router ?? "drawn") === "drawn") {
-    const { weight = 1, gradient = "detached", taskPasses = "first" } = given ?? {};
-    return {
-      weight,
-      gradient,
-      taskPasses,
-      warmupSteps: given?.warmupSteps ?? 0,
-      regression: given?.regression ?? "none",
-    };
+    const { gradient = "detached", taskPasses = "first", warmupSteps = 0, regression = "none" } = given ?? {};
+    // One output has no distribution to compare: the paper has no consistency on STS-B.
+    const weight = given?.weight ?? (isRegression && regression === "none" ? 0 : 1);
+    return { weight, gradient, taskPasses, warmupSteps, regression };
   }
   if (given && Object.keys(given).length > 0) {
     const what = isMixture(method) ? `router ${router}` : `method ${method}`;

@@ -9,10 +9,12 @@ import {
 } from "../train/index.ts";
 import { UsageError } from "./failure.ts";
 import { probePolarity } from "./polarity.ts";
+import { pretrainCausal } from "./pretrain-causal.ts";
+import type { PretrainCommand } from "./pretrain-flags.ts";
+import { readLines } from "./pretrain-texts.ts";
 import { createProgress } from "./progress.ts";
 import { digits, duration, grouped, print, table } from "./report.ts";
 import { describeDevice, withGpu } from "./session.ts";
-import { readTextFile } from "./text-files.ts";
 
 /** The recipe for texts of one's own: about 10 minutes on two cores for short lines. */
 export const FILE_RECIPE: EncoderRecipe = {
@@ -26,23 +28,17 @@ export const FILE_RECIPE: EncoderRecipe = {
   lastSentenceRate: null,
 };
 
-export interface PretrainCommand {
-  /** `demo`, or files. */
-  readonly sources: readonly string[];
-  readonly out: string;
-  /** Column of tab-separated files: a name of the header line, or an index where there is none. */
-  readonly column?: string | undefined;
-  readonly recipe: Partial<EncoderRecipe>;
-  readonly force: boolean;
-  readonly device?: string | undefined;
+/** Trains a tokenizer and a model on texts, and writes them as a folder. */
+export async function pretrain(command: PretrainCommand): Promise<void> {
+  const out = absolutePath(command.out);
+  if (exists(joinPath(out, "config.json")) && !command.force && !command.resume) {
+    throw new UsageError(`pretrain: ${out} already holds a model; name another with --out, or add --force`);
+  }
+  return command.objective === "causal" ? pretrainCausal(command) : pretrainMasked(command, out);
 }
 
 /** Trains a tokenizer and an encoder on texts, and writes them as a folder that `train` takes as its model. */
-export async function pretrain(command: PretrainCommand): Promise<void> {
-  const out = absolutePath(command.out);
-  if (exists(joinPath(out, "config.json")) && !command.force) {
-    throw new UsageError(`pretrain: ${out} already holds a model; name another with --out, or add --force`);
-  }
+async function pretrainMasked(command: PretrainCommand, out: string): Promise<void> {
   const isDemo = command.sources[0] === "demo";
   const recipe: EncoderRecipe = { ...(isDemo ? DEMO_RECIPE : FILE_RECIPE), ...command.recipe };
   checkRecipe(recipe);
@@ -55,7 +51,7 @@ export async function pretrain(command: PretrainCommand): Promise<void> {
     print("training the tokenizer and starting the embeddings ...");
     const progress = createProgress(recipe.steps);
     const { files, loss, accuracy } = await pretrainEncoder(gpu, recipe, lines, held, (report) =>
-      progress.update(report.step, remaining(report), () => describe(report)),
+      progress.update(report.step, report.remainingMs, () => describe(report)),
     ).finally(() => progress.stop());
     writeFolderAtomic(out, files);
     print(`held out: loss ${digits(loss)}, ${(100 * accuracy).toFixed(1)}% of masked tokens found`);
@@ -101,31 +97,12 @@ function demoLines({ sources, column }: PretrainCommand): Texts {
 }
 
 /** All lines of all files; the last 1% is held out. */
-async function ownLines({ sources, column }: PretrainCommand): Promise<Texts> {
-  const all: string[] = [];
-  for (const path of sources) {
-    const text = await readTextFile(path);
-    const lines = column === undefined ? text.split(/\r?\n/) : columnOf(text, column, path);
-    for (const line of lines) if (line.trim() !== "") all.push(line.trim());
-  }
+async function ownLines(command: PretrainCommand): Promise<Texts> {
+  const all = await readLines(command);
   const nHeld = Math.max(1, Math.ceil(all.length / 100));
   if (all.length <= nHeld)
-    throw new Error(`pretrain: ${all.length} lines in ${sources.join(", ")}, expected more`);
+    throw new Error(`pretrain: ${all.length} lines in ${command.sources.join(", ")}, expected more`);
   return { lines: all.slice(0, -nHeld), held: all.slice(-nHeld) };
-}
-
-/** One column of tab-separated lines; labels and other columns are not looked at. */
-function columnOf(text: string, column: string, file: string): string[] {
-  const rows = text.split(/\r?\n/).map((line) => line.split("\t"));
-  const isIndex = /^\d+$/.test(column);
-  const index = isIndex ? Number(column) : (rows[0] ?? []).indexOf(column);
-  if (index < 0)
-    throw new Error(`${file}: there is no column "${column}"; the columns are ${rows[0]?.join(", ")}`);
-  return rows.slice(isIndex ? 0 : 1).map((row) => row[index] ?? "");
-}
-
-function remaining({ step, steps, elapsedMs }: PretrainReport): number {
-  return (elapsedMs / step) * (steps - step);
 }
 
 function describe({ loss, tokens, elapsedMs }: PretrainReport): string {

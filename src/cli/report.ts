@@ -1,6 +1,6 @@
 import Table from "cli-table3";
 import colour from "picocolors";
-import type { ClassificationScores } from "../train/index.ts";
+import type { TaskScores } from "../train/index.ts";
 
 export function print(line = ""): void {
   console.log(line);
@@ -31,8 +31,10 @@ export function duration(ms: number): string {
 }
 
 /** "accuracy 0.712156  nll 0.556123": the same from training and from evaluation. */
-export function scoreLine({ accuracy, nll }: ClassificationScores): string {
-  return `accuracy ${digits(accuracy)}  nll ${digits(nll)}`;
+export function scoreLine(scores: TaskScores): string {
+  return Object.entries(scores)
+    .map(([name, value]) => `${name} ${digits(value)}`)
+    .join("  ");
 }
 
 /** Columns without lines; the first is aligned left, the others right unless `left`. */

@@ -14,6 +14,7 @@ import {
   type TableOptions,
 } from "../data/index.ts";
 import { absolutePath, exists, fileInfo, joinPath } from "../platform/index.ts";
+import type { TaskMetrics } from "../train/index.ts";
 import {
   demoHeldOutSentences,
   demoTrainingSentences,
@@ -36,16 +37,29 @@ export interface TaskSource {
   readonly seed: number;
 }
 
-/** The label names of a task; those declared, for files of one's own. */
+/** What the one output of a task is called that learns numbers. */
+const SCORE = ["score"];
+
+/** The label names of a task; those declared, for files of one's own. One name stands for numbers: a regression. */
 export function taskLabels(task: string, declared: readonly string[] | undefined): readonly string[] {
   if (task === "text") {
-    if (!declared) throw new UsageError("labels is missing: task text needs them, as in labels: [bad, good]");
+    if (!declared)
+      throw new UsageError(
+        "labels is missing: task text needs them, as in labels: [bad, good]; one name where labels are numbers",
+      );
     if (new Set(declared).size < declared.length)
       throw new UsageError(`labels: ${declared.join(", ")}: a name comes twice`);
     return declared;
   }
   if (declared) throw new UsageError(`labels: task ${task} has its own; they are for task text`);
-  return task === "sentiment" ? SENTIMENT_LABELS : (GLUE_TASKS[task as GlueTask].labels ?? []);
+  return task === "sentiment" ? SENTIMENT_LABELS : (GLUE_TASKS[task as GlueTask].labels ?? SCORE);
+}
+
+/** What a task is scored by. */
+export function metricsOf({ task, labels }: Pick<TaskSource, "task" | "labels">): TaskMetrics {
+  const regression = labels.length === 1;
+  if (Object.hasOwn(GLUE_TASKS, task)) return { metrics: GLUE_TASKS[task as GlueTask].metrics, regression };
+  return { metrics: regression ? ["pearson", "spearman"] : ["accuracy"], regression };
 }
 
 const SPLITS: readonly Split[] = ["train", "dev", "test"];
@@ -54,6 +68,8 @@ const SPLITS: readonly Split[] = ["train", "dev", "test"];
 function fileNames(task: string, split: Split): string[] {
   if (task === "text") return [`${split}.tsv`, `${split}.jsonl`];
   if (task === "mnli" && split !== "train") return [`${split}_matched.tsv`, `${split}.tsv`];
+  if (task === "mnlimm" && split !== "train") return [`${split}_mismatched.tsv`];
+  if (task === "stsb" && split === "test") return ["test.tsv", "sts-test.tsv"];
   if (task === "mrpc" && split === "test") return ["test.tsv", "msr_paraphrase_test.txt"];
   return [`${split}.tsv`];
 }
@@ -115,7 +131,11 @@ function readTask({ task }: TaskSource, text: string, path: string, split: Split
 
 function readOwn({ labels, columns }: TaskSource, text: string, path: string): LabelledText[] {
   const given = Object.entries(columns ?? {}).filter(([, column]) => column !== undefined);
-  const options: TableOptions = { labels, file: path, columns: Object.fromEntries(given) };
+  const options: TableOptions = {
+    labels: labels.length === 1 ? "regression" : labels,
+    file: path,
+    columns: Object.fromEntries(given),
+  };
   return /\.jsonl(\.gz)?$/.test(path) ? readJsonl(text, options) : readTsv(text, options);
 }
 

@@ -25,7 +25,7 @@ export const TRAIN_FLAGS: readonly Flag[] = [
   {
     flag: "--task <name>",
     key: "task",
-    help: "sst2, cola, mrpc, rte, qnli, qqp, mnli, wnli, sentiment or text",
+    help: "sst2, cola, mrpc, rte, qnli, qqp, mnli, mnlimm, wnli, stsb (numbers), sentiment or text",
   },
   {
     flag: "--data <folder>",
@@ -33,7 +33,12 @@ export const TRAIN_FLAGS: readonly Flag[] = [
     help: "folder with train and dev files (.tsv, .jsonl, .gz)",
     as: "text",
   },
-  { flag: "--labels <a,b>", key: "labels", help: "label names of task text, in order", as: "list" },
+  {
+    flag: "--labels <a,b>",
+    key: "labels",
+    help: "label names of task text, in order; one name where labels are numbers",
+    as: "list",
+  },
   {
     flag: "--method <name>",
     key: "method",

@@ -1,16 +1,16 @@
 import type { Gpu } from "../array/index.ts";
-import { encodeSafetensors } from "../io/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
 import { countParameters } from "../nn/index.ts";
-import type { AdamW } from "../optim/index.ts";
 import { type AdaptationSet, diagnose } from "../peft/index.ts";
 import {
-  type ClassificationScores,
+  encodeAdamW,
   type FineTuneResult,
   type MergedView,
   type Provenance,
   type RunFolder,
   saveAdapter,
+  spread,
+  type TaskScores,
 } from "../train/index.ts";
 import { labelsOf } from "./evaluation.ts";
 import { majorityShare } from "./report.ts";
@@ -48,7 +48,7 @@ export interface TrainedState {
   readonly set: AdaptationSet | null;
   readonly view: MergedView;
   readonly trained: FineTuneResult;
-  readonly scores: ClassificationScores;
+  readonly scores: TaskScores;
   readonly counts: ParameterCounts;
 }
 
@@ -59,7 +59,7 @@ export async function writeResults(
   prepared: Prepared,
   { model, set, view, trained, scores, counts }: TrainedState,
 ): Promise<void> {
-  const { config, steps, train, dev } = prepared;
+  const { config, steps, train, dev, metrics } = prepared;
   const provenance = provenanceOf(prepared);
   const { best } = trained;
   const state = {
@@ -71,7 +71,7 @@ export async function writeResults(
     best,
   };
   const extra = new Map<string, Uint8Array | string>([
-    ["optimizer.safetensors", await optimiserFile(trained.optimiser)],
+    ["optimizer.safetensors", encodeAdamW(await trained.optimiser.state())],
     ["state.json", `${JSON.stringify(state, null, 2)}\n`],
   ]);
   await saveAdapter(run.folder("checkpoint"), model, set, provenance, extra);
@@ -79,7 +79,13 @@ export async function writeResults(
   run.write("summary.json", {
     task: config.task,
     method: config.method,
-    dev: { examples: dev.length, ...scores, majority: majorityShare(labelsOf(dev)) },
+    dev: {
+      examples: dev.length,
+      ...scores,
+      ...(metrics.regression
+        ? { labels: spread(labelsOf(dev)) }
+        : { majority: majorityShare(labelsOf(dev)) }),
+    },
     best,
     steps,
     trainExamples: train.length,
@@ -107,17 +113,4 @@ function provenanceOf({ config, labels, maxLength }: Prepared): Provenance {
     dtype,
     seed: training.seed,
   };
-}
-
-async function optimiserFile(optimiser: AdamW): Promise<Uint8Array> {
-  const { firstMoments, secondMoments, steps } = await optimiser.state();
-  const moments = (data: unknown) => {
-    const values = data as Float32Array; // AdamW keeps its moments in f32
-    return { dtype: "F32" as const, shape: [values.length], data: values };
-  };
-  return encodeSafetensors([
-    ["firstMoments", moments(firstMoments)],
-    ["secondMoments", moments(secondMoments)],
-    ["steps", { dtype: "U32", shape: [steps.length], data: steps as Uint32Array }],
-  ]);
 }

@@ -3,18 +3,20 @@ import { Stream } from "../autograd/index.ts";
 import type { Encoded } from "../data/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
 import { AdaptationSet, type PeftMethod, warmUpWeight } from "../peft/index.ts";
-import type { FineTuneOptions, PretrainedFolder, TrainingConsistency } from "../train/index.ts";
+import type { FineTuneOptions, PretrainedFolder, TaskMetrics, TrainingConsistency } from "../train/index.ts";
 import { lengthFor, loadEncoder, openEncoder } from "./encoder.ts";
 import { encodedSplit } from "./evaluation.ts";
 import { methodOf, routerOf } from "./methods.ts";
 import type { TrainConfig } from "./presets.ts";
-import { limited, taskLabels } from "./tasks.ts";
+import { limited, metricsOf, taskLabels } from "./tasks.ts";
 
 /** All that training needs, read and checked before a device is opened or anything is written. */
 export interface Prepared {
   readonly config: TrainConfig;
   readonly source: PretrainedFolder;
   readonly labels: readonly string[];
+  /** What the task is scored by. */
+  readonly metrics: TaskMetrics;
   readonly maxLength: number;
   readonly train: readonly Encoded[];
   readonly dev: readonly Encoded[];
@@ -35,7 +37,8 @@ export async function prepare(config: TrainConfig): Promise<Prepared> {
   const dev = await encodedSplit(taskSource, "dev", encoding);
   const examples = limited(all, training.limitTrain, training.seed);
   const steps = training.steps ?? Math.ceil(((training.epochs ?? 1) * examples.length) / training.batchSize);
-  return { config, source, labels, maxLength, train: examples, dev, method, steps };
+  const metrics = metricsOf({ task, labels });
+  return { config, source, labels, metrics, maxLength, train: examples, dev, method, steps };
 }
 
 /** The model on the device, and the method's set attached to it. */

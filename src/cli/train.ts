@@ -1,12 +1,12 @@
 import type { Gpu } from "../array/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
 import type { AdaptationSet } from "../peft/index.ts";
-import { fineTune, MergedView, RunFolder, type StepReport } from "../train/index.ts";
+import { decidingScore, fineTune, MergedView, RunFolder, type StepReport } from "../train/index.ts";
 import { type Override, readConfig } from "./config-file.ts";
-import { score } from "./evaluation.ts";
+import { labelsLine, score } from "./evaluation.ts";
 import { resolveConfig } from "./presets.ts";
 import { createProgress } from "./progress.ts";
-import { digits, grouped, majorityShare, print, rate, scoreLine, table } from "./report.ts";
+import { grouped, print, rate, scoreLine, table } from "./report.ts";
 import { describeDevice, withGpu } from "./session.ts";
 import { countsOf, type ParameterCounts, writeResults } from "./train-results.ts";
 import { buildModel, optionsOf, type Prepared, prepare, stepsOfEpoch } from "./train-setup.ts";
@@ -38,14 +38,14 @@ async function trainOn(
   replace: boolean,
   logEvery: number | undefined,
 ): Promise<void> {
-  const { config, dev } = prepared;
+  const { config, dev, metrics } = prepared;
   const { model, set } = await buildModel(gpu, prepared);
   const view = new MergedView(model, set);
   const counts = countsOf(model, set, view.set);
   const run = RunFolder.create(config.out, config, { replace });
   announce(prepared, counts, run);
   const trained = await runSteps(gpu, model, set, view, prepared, run, logEvery);
-  const scores = await view.use(() => score(gpu, model, dev));
+  const scores = await view.use(() => score(gpu, model, dev, metrics));
   print(`dev, ${set?.isMixture ? "merged experts" : config.method}: ${scoreLine(scores)}`);
   await writeResults(gpu, run, prepared, { model, set, view, trained, scores, counts });
   print(`written to ${run.path}`);
@@ -61,7 +61,7 @@ async function runSteps(
   run: RunFolder,
   logEvery: number | undefined,
 ): Promise<Awaited<ReturnType<typeof fineTune>>> {
-  const { steps, dev } = prepared;
+  const { steps, dev, metrics } = prepared;
   const progress = createProgress(steps, logEvery);
   const onStep = (report: StepReport): void => {
     const { step, loss, consistency, lr, routes, drawn } = report;
@@ -72,10 +72,10 @@ async function runSteps(
   const evaluate = {
     everySteps: prepared.config.training.evaluateEverySteps ?? stepsOfEpoch(prepared),
     score: async (step: number): Promise<number> => {
-      const scores = await view.use(() => score(gpu, model, dev));
+      const scores = await view.use(() => score(gpu, model, dev, metrics));
       run.log({ step, split: "dev", ...scores });
       progress.note(`step ${step}/${steps}  dev ${scoreLine(scores)}`);
-      return scores.accuracy;
+      return decidingScore(metrics, scores);
     },
   };
   try {
@@ -86,14 +86,13 @@ async function runSteps(
 }
 
 function announce(
-  { config, train: examples, dev, steps }: Prepared,
+  { config, train: examples, dev, steps, metrics }: Prepared,
   counts: ParameterCounts,
   run: RunFolder,
 ): void {
-  const majority = majorityShare(dev.map(({ label }) => label as number));
   print(`config: ${run.path}/config.json`);
   print(
-    `${grouped(examples.length)} examples to train on, ${grouped(dev.length)} to evaluate on (majority class ${digits(majority)}); ${steps} steps of ${config.training.batchSize}`,
+    `${grouped(examples.length)} examples to train on, ${grouped(dev.length)} to evaluate on (${labelsLine(dev, metrics)}); ${steps} steps of ${config.training.batchSize}`,
   );
   const percent = (n: number) => `${((100 * n) / counts.base).toFixed(2)}%`;
   print(

@@ -38,6 +38,7 @@ export {
   readGlue,
 } from "./glue.ts";
 export { IGNORE, type MaskedBatch, type MaskingOptions, maskTokens } from "./masking.ts";
+export { holdOut, type PackedBatch, PackedTexts, type PackOptions } from "./packing.ts";
 export { createRng, mixSeed, permutation, type Rng, shuffle } from "./random.ts";
 export { scoredTokenizer } from "./scored-tokenizer.ts";
 export {

@@ -75,7 +75,10 @@ function checkMerge(parts: readonly string[], vocab: Vocab, place: string): Merg
     throw new Error(`tokenizer: ${place}: "${parts.join(" ")}" is not "left right"`);
   }
   for (const piece of [left, right, left + right]) {
-    if (!vocab.has(piece)) throw new Error(`tokenizer: ${place}: "${piece}" is not in the vocabulary`);
+    if (!vocab.has(piece))
+      throw new Error(
+        `tokenizer: ${place}: "${piece}" is not in the vocabulary (are both files of one model?)`,
+      );
   }
   return [left, right];
 }

@@ -181,11 +181,11 @@ export function libraryEncoder(library: Library): EncodeText {
 
 /** Looks up the special tokens by name. A missing pad, bos or eos is an error; unk and mask may be absent. */
 export function specialIds(vocab: Vocab, names: SpecialNames, file: string): SpecialIds {
-  const missing = [names.bos, names.eos, names.pad].filter((name) => name !== undefined && !vocab.has(name));
+  const wanted = new Set([names.bos, names.eos, names.pad]);
+  const missing = [...wanted].filter((name) => name !== undefined && !vocab.has(name));
   if (missing.length > 0) {
-    throw new Error(
-      `tokenizer: ${file} lacks the special token${missing.length > 1 ? "s" : ""} ${[...new Set(missing)].join(" ")}`,
-    );
+    const plural = missing.length > 1 ? "s" : "";
+    throw new Error(`tokenizer: ${file} lacks the special token${plural} ${missing.join(" ")}`);
   }
   const find = (name: string | undefined): number | null =>
     name === undefined ? null : (vocab.get(name) ?? null);

@@ -7,13 +7,13 @@ import {
   joinPath,
   linkOrCopy,
   openPartial,
-  readText,
   removePath,
   renameFile,
   writeFileAtomic,
 } from "../platform/index.ts";
 import { FormatError } from "./format-error.ts";
 import { hubCacheFolder, hubOffline, hubToken, RepoCache } from "./hub-cache.ts";
+import { shardNames } from "./tensor-file.ts";
 
 export interface HubOptions {
   /** Branch, tag or commit. Default "main". */
@@ -65,14 +65,21 @@ const SMALL_FILES = [
 
 /**
  * Downloads a model's config, tokenizer and weights (safetensors, else PyTorch's) and gives the folder that holds them.
- * Files in the cache are not downloaded again; broken downloads go on where they stopped; a file gets its final name
+ * Which commit the revision is, is asked each time, as by Python's library; where the hub does not answer, the cache's is
+ * taken. Files in the cache are not downloaded again; broken downloads go on where they stopped; a file gets its final name
  * when its size and hash are right.
  */
 export async function downloadModel(repo: string, options: HubOptions = {}): Promise<string> {
   const settings = settingsOf(options);
   const cache = new RepoCache(settings.cacheFolder, repo);
   if (settings.offline) return cachedSnapshot(repo, cache, settings.revision);
-  const { commit, files } = await describe(repo, settings);
+  const described = await describe(repo, settings).catch((error: unknown) => {
+    // As Python's library does: a hub that does not answer is no reason to do without what is here.
+    if (error instanceof Unreachable && snapshotOf(cache, settings.revision)) return null;
+    throw error;
+  });
+  if (!described) return cachedSnapshot(repo, cache, settings.revision);
+  const { commit, files } = described;
   const folder = cache.snapshot(commit);
   const take = async (name: string): Promise<void> => {
     const file = files.get(name);
@@ -84,7 +91,8 @@ export async function downloadModel(repo: string, options: HubOptions = {}): Pro
   for (const name of SMALL_FILES) if (files.has(name)) await take(name);
   for (const name of weightsOf(repo, files)) {
     await take(name);
-    if (name.endsWith(".index.json")) for (const shard of shardsOf(joinPath(folder, name))) await take(shard);
+    if (name.endsWith(".index.json"))
+      for (const shard of shardNames(joinPath(folder, name))) await take(shard);
   }
   if (commit !== settings.revision) writeFileAtomic(cache.ref(settings.revision), commit);
   return folder;
@@ -108,10 +116,19 @@ function settingsOf(options: HubOptions): Settings {
   };
 }
 
-function cachedSnapshot(repo: string, cache: RepoCache, revision: string): string {
+/** The hub cannot be reached, or is out of order. */
+class Unreachable extends FormatError {}
+
+/** The folder of a revision that was downloaded before. */
+function snapshotOf(cache: RepoCache, revision: string): string | null {
   const commit = cache.knownCommit(revision);
   const folder = commit && cache.snapshot(commit);
-  if (folder && exists(joinPath(folder, "config.json"))) return folder;
+  return folder && exists(joinPath(folder, "config.json")) ? folder : null;
+}
+
+function cachedSnapshot(repo: string, cache: RepoCache, revision: string): string {
+  const folder = snapshotOf(cache, revision);
+  if (folder) return folder;
   throw new FormatError(
     `hub: ${repo} (${revision}) is not in the cache ${cache.folder}, and the network is not to be used; unset HF_HUB_OFFLINE, or name a folder`,
   );
@@ -160,11 +177,6 @@ function weightsOf(repo: string, files: ReadonlyMap<string, RemoteFile>): string
   return [found];
 }
 
-function shardsOf(path: string): Set<string> {
-  const { weight_map: map } = JSON.parse(readText(path)) as { weight_map?: Record<string, string> };
-  return new Set(Object.values(map ?? {}));
-}
-
 /** Downloads one file, with as many tries as are allowed, and checks it. */
 async function fetchBlob(
   repo: string,
@@ -181,7 +193,10 @@ async function fetchBlob(
     try {
       await continueDownload(repo, url, file, partial, settings);
     } catch (error) {
-      if (error instanceof FormatError) throw error;
+      // What is wrong with this machine's files, a full disk above all, is wrong at the next try too.
+      const isFinal = error instanceof FormatError || (error as Error).message.startsWith("files:");
+      if (isFinal)
+        throw error instanceof FormatError ? error : localFault(repo, file, partial, error as Error);
       reason =
         error instanceof Error ? (error.cause instanceof Error ? error.cause.message : error.message) : "";
       continue;
@@ -199,6 +214,14 @@ async function fetchBlob(
   const have = fileInfo(partial)?.bytes ?? 0;
   throw new FormatError(
     `hub: ${file.name} of ${repo} broke off at ${have} of ${file.bytes} bytes, ${settings.tries} times (${reason}); run it again to go on from there`,
+  );
+}
+
+function localFault(repo: string, file: RemoteFile, partial: string, cause: Error): FormatError {
+  const missing = file.bytes - (exists(partial) ? (fileInfo(partial)?.bytes ?? 0) : 0);
+  return new FormatError(
+    `hub: ${file.name} of ${repo} takes ${missing} more bytes: ${cause.message}; make room, or name another cache with HF_HUB_CACHE, and run it again to go on from there`,
+    { cause },
   );
 }
 
@@ -261,8 +284,8 @@ async function request(
     if (signal) throw cause;
     const reason =
       cause instanceof Error && cause.cause instanceof Error ? cause.cause.message : String(cause);
-    throw new FormatError(
-      `hub: ${new URL(url).host} cannot be reached (${reason}); set HF_HUB_OFFLINE=1 to use what is in the cache`,
+    throw new Unreachable(
+      `hub: ${new URL(url).host} cannot be reached (${reason}), and ${repo} is not in the cache; look at the network, or name a folder`,
     );
   }
   const { status } = response;
@@ -274,6 +297,7 @@ async function request(
   }
   if (status === 404) throw new FormatError(`hub: ${url} does not exist (404); is the name right?`);
   if (signal && (status === 429 || status >= 500)) throw new Error(`the hub answered ${status}`);
+  if (status >= 500) throw new Unreachable(`hub: ${url} answered ${status}; try again later`);
   throw new FormatError(`hub: ${url} answered ${status}`);
 }
 

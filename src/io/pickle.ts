@@ -193,7 +193,9 @@ class Machine {
 
   #global(name: string): void {
     if (!Object.hasOwn(this.#reader.globals, name))
-      throw new FormatError(`pickle: it wants ${name}, which weights do not need; the file is refused`);
+      throw new FormatError(
+        `pickle: it wants ${name}, which weights do not need; the file is refused (take a safetensors file)`,
+      );
     this.#stack.push({ global: name });
   }
 

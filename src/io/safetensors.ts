@@ -114,7 +114,7 @@ function headerLength(bytes: Uint8Array, fileBytes: number): number {
   }
   if (8 + length > fileBytes) {
     throw new FormatError(
-      `safetensors: truncated, the header ends at byte ${8 + length} of a file of ${fileBytes}`,
+      `safetensors: truncated, the header ends at byte ${8 + length} of a file of ${fileBytes}; download it again`,
     );
   }
   return length;
@@ -163,7 +163,9 @@ function readEntry(name: string, entry: unknown): TensorInfo {
   if (!isRecord(entry)) throw new FormatError(`safetensors: entry of "${name}" is not an object`);
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!isDtype(dtype)) {
-    throw new FormatError(`safetensors: "${name}" has unknown dtype ${JSON.stringify(dtype)}`);
+    throw new FormatError(
+      `safetensors: "${name}" has unknown dtype ${JSON.stringify(dtype)}; known: ${Object.keys(DTYPE_BYTES).join(", ")}`,
+    );
   }
   if (!isSizes(shape)) {
     throw new FormatError(
@@ -192,7 +194,7 @@ function checkNoHoles(infos: readonly TensorInfo[], dataBytes: number): void {
   for (const { name, begin, end } of infos) {
     if (end > dataBytes) {
       throw new FormatError(
-        `safetensors: "${name}" ends at byte ${end}, outside the file's ${dataBytes} bytes of data`,
+        `safetensors: "${name}" ends at byte ${end}, outside the file's ${dataBytes} bytes of data: it is cut short, download it again`,
       );
     }
     if (begin !== covered) {

@@ -61,7 +61,18 @@ export function openWeights(folder: string): TensorFile {
 }
 
 function readTensors(file: OpenFile): ReadonlyMap<string, RawTensor> {
+  refuseText(file);
   return file.path.endsWith(".safetensors") ? readSafetensors(file).tensors : readPytorch(file);
+}
+
+/** Files that stand where weights should: what a broken download or a clone without git-lfs leaves. */
+function refuseText(file: OpenFile): void {
+  const head = new TextDecoder().decode(file.read(0, Math.min(64, file.bytes)));
+  if (file.bytes === 0) throw new FormatError("it is empty; download it again");
+  if (head.startsWith("version https://git-lfs"))
+    throw new FormatError("a pointer of git-lfs, not the weights themselves; fetch them with git lfs pull");
+  if (/^\s*<(!doctype|html|\?xml)/i.test(head))
+    throw new FormatError("a page of HTML, not weights; download the file again");
 }
 
 function named<T>(path: string, read: () => T): T {
@@ -74,7 +85,7 @@ function named<T>(path: string, read: () => T): T {
 }
 
 /** The files that an index names, each once. Plain names only: an index must not lead out of its folder. */
-function readIndex(path: string): string[] {
+export function shardNames(path: string): string[] {
   let parsed: unknown;
   try {
     parsed = JSON.parse(readText(path));
@@ -83,14 +94,21 @@ function readIndex(path: string): string[] {
   }
   const map =
     typeof parsed === "object" && parsed !== null && "weight_map" in parsed ? parsed.weight_map : null;
-  if (typeof map !== "object" || map === null) throw new FormatError(`${path}: no "weight_map"`);
+  if (typeof map !== "object" || map === null)
+    throw new FormatError(`${path}: no "weight_map", which says in which file each tensor is`);
   const names = new Set(Object.values(map).map(String));
   if (names.size === 0) throw new FormatError(`${path}: its "weight_map" is empty`);
-  const folder = parentFolder(path);
-  return [...names].map((name) => {
+  for (const name of names)
     if (name !== baseName(name) || name === ".." || name.includes("\\"))
       throw new FormatError(`${path}: it names the file "${name}"; expected a plain name beside it`);
-    if (!exists(joinPath(folder, name))) throw new FormatError(`${path}: ${name} is missing beside it`);
+  return [...names];
+}
+
+function readIndex(path: string): string[] {
+  const folder = parentFolder(path);
+  return shardNames(path).map((name) => {
+    if (!exists(joinPath(folder, name)))
+      throw new FormatError(`${path}: ${name} is missing beside it; download it too`);
     return joinPath(folder, name);
   });
 }

@@ -50,6 +50,10 @@ export async function beamSearch(
   expectRoom("beamSearch", model, prompts, maxNew);
   if (!Number.isInteger(K) || K < 1)
     throw new ShapeError(`beamSearch: beams is ${K}, expected a whole number of 1 or more`);
+  if (K > model.vocabularySize)
+    throw new ShapeError(
+      `beamSearch: beams is ${K}; a text goes on in ${model.vocabularySize} ways, so ask for that many at most`,
+    );
   if (!Number.isInteger(noRepeatNgram) || noRepeatNgram < 0)
     throw new ShapeError(`beamSearch: noRepeatNgram is ${noRepeatNgram}, expected a whole number`);
   if (!Number.isFinite(lengthPenalty))

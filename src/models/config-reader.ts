@@ -36,7 +36,8 @@ export class ConfigReader {
     const value = this.value(name) ?? fallback;
     const { expected, fits } = KINDS[kind];
     if (typeof value === "number" && fits(value)) return value;
-    throw new FormatError(`config: ${name} is ${JSON.stringify(value)}, expected ${expected}`);
+    const given = value === undefined ? "missing" : JSON.stringify(value);
+    throw new FormatError(`config: ${name} is ${given}, expected ${expected}`);
   }
 
   flag(name: string, fallback: boolean): boolean {

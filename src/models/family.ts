@@ -17,6 +17,8 @@ export interface ModelHead<Config, Model extends Module> {
   make(gpu: Gpu, config: Config): Model;
   /** Parameters of the head, which another task replaces. */
   readonly head: RegExp;
+  /** Whether the head stays frozen with the rest, and is stored in halves with it. Default: no, it trains. */
+  readonly frozenHead?: boolean;
   /** Parameters that a file may lack: they are initialised afresh, which is told. */
   readonly mayBeAbsent: RegExp;
   /** Names of a file that this model has no use for. */

@@ -314,6 +314,7 @@ export const GPT2 = defineFamily<Gpt2Config>({
     "causal-lm": {
       make: (gpu, config) => new Gpt2LMHeadModel(gpu, config),
       head: /^lm_head\./,
+      frozenHead: true,
       mayBeAbsent: /^$/,
       mayBeIgnored: UNUSED,
     },

@@ -356,6 +356,7 @@ function familyOf(modelType: LlamaConfig["model_type"], name: string): ModelFami
       "causal-lm": {
         make: (gpu, config) => new LlamaForCausalLM(gpu, config),
         head: /^lm_head\./,
+        frozenHead: true,
         mayBeAbsent: /^$/,
         mayBeIgnored: UNUSED,
       },

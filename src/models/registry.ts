@@ -10,7 +10,8 @@ export const MODEL_FAMILIES: readonly ModelFamily[] = [BERT, ROBERTA, GPT2, LLAM
 
 /** The family of a config.json, by its `model_type`. */
 export function modelFamily(json: unknown): ModelFamily {
-  const config = typeof json === "object" && json !== null ? (json as Record<string, unknown>) : null;
+  const isObject = typeof json === "object" && json !== null && !Array.isArray(json);
+  const config = isObject ? (json as Record<string, unknown>) : null;
   if (!config) throw new FormatError("config: not a JSON object");
   const type = config.model_type ?? null;
   const found = MODEL_FAMILIES.find(
@@ -31,5 +32,8 @@ export function modelHead<Task extends ModelTask>(
   const head = family.heads[task];
   if (head) return head;
   const tasks = Object.keys(family.heads).join(", ");
-  throw new FormatError(`model: ${family.modelType} has no model for ${task}; supported: ${tasks}`);
+  const others = MODEL_FAMILIES.filter(({ heads }) => heads[task]).map(({ modelType }) => modelType);
+  throw new FormatError(
+    `model: ${family.modelType} has no model for ${task}; it has ${tasks}, and ${others.join(", ")} have ${task}`,
+  );
 }

@@ -29,8 +29,10 @@ export interface PartialFile {
 
 /** Opens a partial file, with what an earlier download left in it. */
 export function openPartial(path: string): PartialFile {
-  mkdirSync(dirname(path), { recursive: true });
-  const file = attempt("write", path, () => openSync(path, "a"));
+  const file = attempt("write", path, () => {
+    mkdirSync(dirname(path), { recursive: true });
+    return openSync(path, "a");
+  });
   let bytes = statSync(path).size;
   let open = true;
   return {
@@ -50,8 +52,13 @@ export function openPartial(path: string): PartialFile {
     close() {
       if (!open) return;
       open = false;
-      fsyncSync(file);
-      closeSync(file);
+      attempt("write", path, () => {
+        try {
+          fsyncSync(file);
+        } finally {
+          closeSync(file);
+        }
+      });
     },
   };
 }

@@ -11,7 +11,8 @@ import {
 } from "../data/index.ts";
 import { encodeSafetensors, readStateDict } from "../io/index.ts";
 import { parseRobertaConfig, type RobertaConfig } from "../models/index.ts";
-import { evaluateMaskedLm, type PretrainReport, pretrainMaskedLm } from "./pretrain.ts";
+import { evaluateMaskedLm, pretrainMaskedLm } from "./pretrain.ts";
+import type { PretrainReport } from "./pretrain-loop.ts";
 
 /** How a small encoder is made from lines of text. */
 export interface EncoderRecipe {

@@ -21,7 +21,9 @@ export function folderTokenizer(folder: string, modelType: string): Tokenizer {
   const found = CHOICES.find((names) => names.every((name) => exists(joinPath(folder, name))));
   if (!found) {
     const wanted = CHOICES.map((names) => names.join(" with ")).join(", or ");
-    throw new FormatError(`model: no tokenizer in ${folder} (expected ${wanted})`);
+    const half = CHOICES.flat().filter((name) => exists(joinPath(folder, name)));
+    const given = half.length > 0 ? `${half.join(", ")} alone is no tokenizer` : "no tokenizer";
+    throw new FormatError(`model: ${given} in ${folder} (expected ${wanted})`);
   }
   const text = (name: string): string => readText(joinPath(folder, name));
   try {

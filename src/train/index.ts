@@ -1,6 +1,12 @@
 export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
 export { CapturedSteps, type CapturedStepsOptions } from "./captured-steps.ts";
 export { type CausalFolder, type CausalLoadOptions, openCausalFolder } from "./causal-folder.ts";
+export { f1Score, matthews, pearson, spearman } from "./correlations.ts";
+export {
+  type DecoderArchitecture,
+  type DecoderRecipe,
+  decoderRecipe,
+} from "./decoder-recipe.ts";
 export { DEMO_PRETRAINING, demoHeldOutSentences, demoTrainingSentences } from "./demo-sentences.ts";
 export {
   DEMO_RECIPE,
@@ -51,8 +57,29 @@ export {
   scoreProbabilities,
   spread,
 } from "./metrics.ts";
+export { type AdamWState, decodeAdamW, encodeAdamW } from "./optimiser-file.ts";
 export { type PredictOptions, predict, predictRoutes } from "./predict.ts";
-export { evaluateMaskedLm, type PretrainOptions, type PretrainReport, pretrainMaskedLm } from "./pretrain.ts";
+export { evaluateMaskedLm, type PretrainOptions, pretrainMaskedLm } from "./pretrain.ts";
+export {
+  type CausalPretrainOptions,
+  type CausalTrainingState,
+  evaluateCausalLm,
+  initCausalWeights,
+  type PretrainSchedule,
+  pretrainCausalLm,
+} from "./pretrain-causal.ts";
+export {
+  CHECKPOINT_FILES,
+  type DecoderHooks,
+  type DecoderTexts,
+  type DecoderTraining,
+  END_OF_TEXT,
+  type FolderFiles,
+  type HeldOutScores,
+  type PretrainedDecoder,
+  pretrainDecoder,
+} from "./pretrain-decoder.ts";
+export type { PretrainReport } from "./pretrain-loop.ts";
 export {
   type ClassifierOptions,
   encodeFor,
@@ -71,6 +98,7 @@ export {
   readAdapterConfig,
   saveAdapter,
 } from "./saved-adapter.ts";
+export { decidingScore, scoreTask, type TaskMetrics, type TaskScores } from "./task-scores.ts";
 export type {
   FineTuneResult,
   StepReport,

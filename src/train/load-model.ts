@@ -11,12 +11,13 @@ import {
 } from "../io/index.ts";
 import {
   type ModelFamily,
+  type ModelHead,
   type ModelTask,
   modelFamily,
   modelHead,
   type TaskModels,
 } from "../models/index.ts";
-import { initNormal } from "../nn/index.ts";
+import { initNormal, type Module } from "../nn/index.ts";
 import { assetPath, exists, joinPath, readText } from "../platform/index.ts";
 
 /** The name of the encoder that the package brings along. */
@@ -73,8 +74,8 @@ function checkArchitecture({ architectures: known }: ModelFamily, given: unknown
 export interface LoadModelOptions<Task extends ModelTask> {
   readonly task: Task;
   /**
-   * f16 or bf16: the matrices outside the head are frozen and stored in that type, with no copy in f32 on the way. Default:
-   * f32, whatever the file has.
+   * f16 or bf16: the matrices outside a head that trains are frozen and stored in that type, with no copy in f32 on the
+   * way. Default: f32, whatever the file has.
    */
   readonly dtype?: "f32" | HalfType;
   /** Changes of the config: labels, dropout, pooling. */
@@ -113,25 +114,11 @@ export async function loadModel<Task extends ModelTask>(
   const file = openWeights(folder);
   try {
     const model = head.make(gpu, family.parseConfig(json, overrides));
-    const isHalf = (name: string, { shape }: Parameter): boolean =>
-      dtype !== "f32" && shape.length > 1 && !head.head.test(name);
     try {
-      const fresh = await streamStateDict(
-        model.stateDict(),
-        newHead ? without(file.tensors, family, head.head) : file.tensors,
-        {
-          what: file.path,
-          rename: family.rename,
-          mayBeAbsent: (name) => (newHead && head.head.test(name)) || head.mayBeAbsent.test(name),
-          mayBeIgnored: (name) => head.mayBeIgnored.test(name),
-          dtypeOf: (name, parameter) => (isHalf(name, parameter) ? dtype : "f32"),
-          ...(onProgress && { onProgress }),
-        },
-      );
+      const tensors = newHead ? without(file.tensors, family, head.head) : file.tensors;
+      const options = { what: file.path, dtype, newHead, ...(onProgress && { onProgress }) };
+      const fresh = await fillModel(model, tensors, family, head, options);
       initialise(model.stateDict(), fresh, Stream.seed(seed).fold("head"), json.initializer_range);
-      if (dtype !== "f32")
-        for (const parameter of model.parameters())
-          if (parameter.dtype === dtype) parameter.requiresGrad = false;
       return { model, fresh, source: opened };
     } catch (error) {
       model.dispose();
@@ -140,6 +127,37 @@ export async function loadModel<Task extends ModelTask>(
   } finally {
     file.close();
   }
+}
+
+interface FillOptions {
+  /** What is read, for messages. */
+  readonly what: string;
+  readonly dtype: "f32" | HalfType;
+  readonly newHead?: boolean;
+  readonly onProgress?: NonNullable<LoadModelOptions<ModelTask>["onProgress"]>;
+}
+
+/** Reads tensors into a model, matrices as they are to be stored. Gives the names that the tensors lack. */
+export async function fillModel(
+  model: Module,
+  tensors: ReadonlyMap<string, RawTensor>,
+  family: ModelFamily,
+  head: Omit<ModelHead<unknown, Module>, "make">,
+  { what, dtype, newHead = false, onProgress }: FillOptions,
+): Promise<string[]> {
+  const isFull = (name: string, { shape }: Parameter): boolean =>
+    shape.length < 2 || (head.head.test(name) && !head.frozenHead);
+  const fresh = await streamStateDict(model.stateDict(), tensors, {
+    what,
+    rename: family.rename,
+    mayBeAbsent: (name) => (newHead && head.head.test(name)) || head.mayBeAbsent.test(name),
+    mayBeIgnored: (name) => head.mayBeIgnored.test(name),
+    dtypeOf: (name, parameter) => (isFull(name, parameter) ? "f32" : dtype),
+    ...(onProgress && { onProgress }),
+  });
+  if (dtype !== "f32")
+    for (const parameter of model.parameters()) if (parameter.dtype === dtype) parameter.requiresGrad = false;
+  return fresh;
 }
 
 function without(

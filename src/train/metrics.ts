@@ -57,7 +57,8 @@ export function spread(values: readonly number[]): { readonly mean: number; read
   return { mean, sd: values.length > 1 ? Math.sqrt(squares / (values.length - 1)) : 0 };
 }
 
-function meanOf(runs: readonly ArrayLike<number>[]): Float64Array {
+/** The mean of runs, number by number. */
+export function meanOf(runs: readonly ArrayLike<number>[]): Float64Array {
   const result = new Float64Array(runs[0]?.length ?? 0);
   for (const run of runs)
     for (let i = 0; i < result.length; i++) (result[i] as number) += (run[i] as number) / runs.length;

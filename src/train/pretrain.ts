@@ -19,6 +19,7 @@ import { initBertWeights } from "../nn/index.ts";
 import { AdamW, clipGradNorm, linearSchedule } from "../optim/index.ts";
 import { BatchSlots } from "./batch-slots.ts";
 import { CapturedSteps } from "./captured-steps.ts";
+import { type PretrainReport, pretrainLoop } from "./pretrain-loop.ts";
 
 export interface PretrainOptions {
   readonly config: RobertaConfig;
@@ -37,14 +38,6 @@ export interface PretrainOptions {
   readonly reportEvery?: number;
   /** Whether the step of each shape of batch is recorded once and replayed: the same bytes, sooner. Default true. */
   readonly capture?: boolean;
-}
-
-export interface PretrainReport {
-  readonly step: number;
-  readonly steps: number;
-  readonly loss: number;
-  readonly tokens: number;
-  readonly elapsedMs: number;
 }
 
 /** Masked places are padded to a multiple of this, so that the decoder sees few shapes. */
@@ -70,39 +63,27 @@ export async function pretrainMaskedLm(gpu: Gpu, options: PretrainOptions): Prom
   const order = bucketedEpochs({ lengths: lines.map(({ ids }) => ids.length), batchSize, seed });
   const slots = new BatchSlots(gpu, model);
   const captured = new CapturedSteps(gpu, options);
-  const started = performance.now();
-  let tokens = 0;
-  let sum = 0;
-  let pending: Promise<number> | null = null;
   try {
-    for (let step = 0; step < steps; step++) {
-      const batch = collate(lines, order.batch(step), { padId: config.pad_token_id });
-      tokens += batch.attentionMask.reduce((n, kept) => n + kept, 0);
-      const masked = maskTokens(batch, { ...options.masking, seed: mix(seed, step) });
-      const loaded = loadMasked(slots, batch, masked.inputIds, masked.labels);
-      optimiser.setLearningRate(lr(step));
-      const loss = captured.run(loaded.shape, () => {
-        optimiser.zeroGrad();
-        const result = maskedLoss(model, loaded);
-        result.backward();
-        clipGradNorm(optimiser.arena, 1);
-        optimiser.step();
-        return result;
-      });
-      // Read late: the loss of the last step, while this one runs.
-      if (pending) sum += await pending;
-      pending = loss.item();
-      if ((step + 1) % reportEvery === 0 || step + 1 === steps) {
-        sum += await pending;
-        pending = null;
-        const count = (step % reportEvery) + 1;
-        await options.onReport?.(
-          { step: step + 1, steps, loss: sum / count, tokens, elapsedMs: performance.now() - started },
-          model,
-        );
-        sum = 0;
-      }
-    }
+    await pretrainLoop({
+      steps,
+      reportEvery,
+      onReport: (report) => options.onReport?.(report, model),
+      step(step) {
+        const batch = collate(lines, order.batch(step), { padId: config.pad_token_id });
+        const masked = maskTokens(batch, { ...options.masking, seed: mix(seed, step) });
+        const loaded = loadMasked(slots, batch, masked.inputIds, masked.labels);
+        optimiser.setLearningRate(lr(step));
+        const loss = captured.run(loaded.shape, () => {
+          optimiser.zeroGrad();
+          const result = maskedLoss(model, loaded);
+          result.backward();
+          clipGradNorm(optimiser.arena, 1);
+          optimiser.step();
+          return result;
+        });
+        return { loss, tokens: batch.attentionMask.reduce((n, kept) => n + kept, 0) };
+      },
+    });
   } finally {
     captured.dispose();
     optimiser.dispose();
@@ -125,6 +106,7 @@ export async function evaluateMaskedLm(
   let i = 0;
   for (const batch of sequentialBatches(lines, 50, { padId: config.pad_token_id })) {
     const { inputIds, labels } = maskTokens(batch, { ...masking, seed: mix(masking.seed, i++) });
+    labels.fill(IGNORE, batch.valid * batch.length); // rows that fill the last batch up
     const { positions, wanted, count } = placesOf(labels);
     const logits = noGrad(() => {
       const { input } = slots.load({ ...batch, inputIds });

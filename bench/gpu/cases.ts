@@ -1,0 +1,217 @@
+// What is timed on a GPU, beside its own ceilings: a large copy and large products. Sizes of a step of RoBERTa-large with
+// 64 texts of 128 tokens; `small` ones run anywhere, and say nothing.
+import {
+  attention,
+  crossEntropy,
+  embedding,
+  type Gpu,
+  gelu,
+  layerNorm,
+  linear,
+  matmul,
+  noGrad,
+  Parameter,
+  softmax,
+  type Tensor,
+} from "../../src/index.ts";
+import { AdamW } from "../../src/optim/index.ts";
+import { forward, forwardAndBackward, ids, normal, products, stream, traffic } from "../cases.ts";
+import type { Case } from "../measure.ts";
+
+export interface GpuSizes {
+  /** Of the square product and of the copy: the ceilings. */
+  readonly square: number;
+  readonly copied: number;
+  readonly rows: number;
+  readonly channels: number;
+  readonly inner: number;
+  readonly heads: number;
+  readonly tokens: number;
+  readonly vocabulary: number;
+  readonly parameters: number;
+}
+
+export const SIZES: Readonly<Record<"full" | "small", GpuSizes>> = {
+  full: {
+    square: 4096,
+    copied: 2 ** 26,
+    rows: 8192,
+    channels: 1024,
+    inner: 4096,
+    heads: 16,
+    tokens: 128,
+    vocabulary: 50_257,
+    parameters: 2 ** 24,
+  },
+  small: {
+    square: 128,
+    copied: 2 ** 16,
+    rows: 128,
+    channels: 64,
+    inner: 256,
+    heads: 2,
+    tokens: 32,
+    vocabulary: 1001,
+    parameters: 2 ** 14,
+  },
+};
+
+/** What the others are shares of. */
+export function ceilingCases({ square, copied }: GpuSizes): Case[] {
+  const inputs = (gpu: Gpu): Tensor[] => [
+    normal(gpu, "a", [square, square]),
+    normal(gpu, "b", [square, square]),
+  ];
+  return [
+    forward(
+      "copy",
+      traffic(2, copied),
+      (gpu) => [normal(gpu, "x", [copied])],
+      ([x]) => (x as Tensor).mul(1),
+    ),
+    forward(`product ${square}³ f32`, products(1, square, square, square), inputs, ([a, b]) =>
+      matmul(a as Tensor, b as Tensor),
+    ),
+    halfCase(`product ${square}³ f16`, [square, square, square], "nt"),
+  ];
+}
+
+/** A product with a weight that is stored in f16. */
+function halfCase(name: string, [M, K, N]: readonly [number, number, number], form: "nn" | "nt"): Case {
+  const isTransposed = form === "nt";
+  return forward(
+    name,
+    products(1, M, K, N),
+    (gpu) => {
+      const weight = normal(gpu, "weight", isTransposed ? [N, K] : [K, N]);
+      const half = noGrad(() => weight.to("f16"));
+      weight.dispose();
+      return [normal(gpu, "x", [M, K]), half];
+    },
+    ([x, weight]) => matmul(x as Tensor, weight as Tensor, { transposeB: isTransposed }),
+  );
+}
+
+export function gpuKernelCases(sizes: GpuSizes): Case[] {
+  return [
+    ...productCases(sizes),
+    ...rowCases(sizes),
+    attentionCase(sizes),
+    ...lossCases(sizes),
+    adamwCase(sizes),
+  ];
+}
+
+function productCases({ rows, channels: C, inner }: GpuSizes): Case[] {
+  const shapes = [
+    [rows, C, C],
+    [rows, C, inner],
+    [rows, inner, C],
+  ] as const;
+  const ranks = [8, 16] as const;
+  return [
+    ...shapes.flatMap((shape) => [
+      productCase("nt", shape), // a linear layer
+      productCase("nn", shape), // its dx
+      productCase("tn", shape), // its weight's gradient
+      halfCase(`nt ${shape.join("x")}, weight f16`, shape, "nt"),
+      halfCase(`nn ${shape.join("x")}, weight f16`, shape, "nn"),
+    ]),
+    ...ranks.flatMap((rank) => [productCase("nt", [rows, C, rank]), productCase("nt", [rows, rank, C])]),
+    forward(
+      `linear + gelu ${rows}x${C}x${inner}`,
+      products(1, rows, C, inner),
+      (gpu) => [normal(gpu, "x", [rows, C]), normal(gpu, "weight", [inner, C]), normal(gpu, "bias", [inner])],
+      ([x, weight, bias]) => linear(x as Tensor, weight as Tensor, bias as Tensor, { activation: "gelu" }),
+    ),
+  ];
+}
+
+function productCase(form: "nn" | "nt" | "tn", shape: readonly [M: number, K: number, N: number]): Case {
+  const [M, K, N] = shape;
+  return forward(
+    `${form} ${shape.join("x")}`,
+    products(1, M, K, N),
+    (gpu) => [
+      normal(gpu, "a", form === "tn" ? [K, M] : [M, K]),
+      normal(gpu, "b", form === "nt" ? [N, K] : [K, N]),
+    ],
+    ([a, b]) => matmul(a as Tensor, b as Tensor, { transposeA: form === "tn", transposeB: form === "nt" }),
+  );
+}
+
+function rowCases({ rows, channels: C, inner }: GpuSizes): Case[] {
+  const x = (gpu: Gpu, columns = C): Tensor => normal(gpu, "x", [rows, columns]);
+  return [
+    forwardAndBackward(
+      `layerNorm fwd+bwd ${rows}x${C}`,
+      traffic(7, rows, C),
+      (gpu) => [x(gpu), normal(gpu, "weight", [C]), normal(gpu, "bias", [C])],
+      ([input, weight, bias]) => layerNorm(input as Tensor, weight as Tensor, bias as Tensor),
+      3,
+    ),
+    forwardAndBackward(
+      `softmax fwd+bwd ${rows}x${C}`,
+      traffic(5, rows, C),
+      (gpu) => [x(gpu)],
+      ([input]) => softmax(input as Tensor),
+      1,
+    ),
+    forwardAndBackward(
+      `gelu fwd+bwd ${rows}x${inner}`,
+      traffic(5, rows, inner),
+      (gpu) => [x(gpu, inner)],
+      ([input]) => gelu(input as Tensor),
+      1,
+    ),
+  ];
+}
+
+function attentionCase({ rows, channels: C, heads, tokens }: GpuSizes): Case {
+  const batch = rows / tokens;
+  return forwardAndBackward(
+    `attention fwd+bwd ${batch}x${tokens}, ${heads} heads of ${C / heads}`,
+    products(7, rows, C, tokens), // two products forward; five backward, one of them computed again
+    (gpu) => ["q", "k", "v"].map((name) => normal(gpu, name, [batch, tokens, C])),
+    ([q, k, v]) => attention(q as Tensor, k as Tensor, v as Tensor, null, { heads }),
+    3,
+  );
+}
+
+function lossCases({ rows, channels: C, vocabulary }: GpuSizes): Case[] {
+  const some = Math.ceil(rows / 4);
+  return [
+    forwardAndBackward(
+      `crossEntropy fwd+bwd ${some}x${vocabulary}`,
+      traffic(3, some, vocabulary),
+      (gpu) => [normal(gpu, "logits", [some, vocabulary]), ids(gpu, some, vocabulary)],
+      ([logits, labels]) => crossEntropy(logits as Tensor, labels as Tensor),
+      1,
+    ),
+    forwardAndBackward(
+      `embedding fwd+bwd ${rows}x${C} of ${vocabulary} rows`,
+      traffic(1, 3 * rows + vocabulary, C),
+      (gpu) => [normal(gpu, "table", [vocabulary, C]), ids(gpu, rows, vocabulary)],
+      ([table, tokens]) => embedding(table as Tensor, tokens as Tensor),
+      1,
+    ),
+  ];
+}
+
+function adamwCase({ parameters: n }: GpuSizes): Case {
+  return {
+    name: `AdamW ${n} parameters`,
+    ...traffic(7, n), // reads value, gradient and two moments, writes three of them
+    setup(gpu) {
+      const parameter = Parameter.from(gpu, stream.fold("adamw").normal(n), [64, n / 64]);
+      const optimiser = new AdamW([parameter], { lr: 1e-3 });
+      return {
+        run: () => optimiser.step(),
+        dispose() {
+          optimiser.dispose();
+          parameter.dispose();
+        },
+      };
+    },
+  };
+}
