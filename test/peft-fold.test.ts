@@ -3,6 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Stream } from "../src/autograd/index.ts";
 import {
+  AdaptationSet,
   adapter,
   foldIntoBase,
   full,
@@ -11,6 +12,7 @@ import {
   type PeftMethod,
   prefix,
   prompt,
+  softRouter,
 } from "../src/peft/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { liveBytes, gpu as testGpu } from "./device.ts";
@@ -104,6 +106,14 @@ test("a site where another set is attached, and a base in 16 bits, are refused",
   );
   set.dispose();
   model.model.dispose();
+});
+
+test("experts that a router weighs are refused", () => {
+  const model = (family as NonNullable<typeof family>).build();
+  const method = lora({ rank: 1, experts: 2 });
+  const set = new AdaptationSet(gpu, model.model, method, { stream: Stream.seed(1), router: softRouter() });
+  assert.throws(() => foldIntoBase(set), /the router of set "default" weighs experts for every token/);
+  for (const thing of [set, model.model]) thing.dispose();
 });
 
 test("merged experts fold as one LoRA", async () => {

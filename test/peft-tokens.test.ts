@@ -4,7 +4,17 @@ import * as assert from "uvu/assert";
 import { embedding, noGrad, Stream, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
 import { Gpt2LMHeadModel, generate, LlamaForCausalLM, type SequenceClassifier } from "../src/models/index.ts";
 import { EmbeddedSite, KeysValuesSite, LinearSite } from "../src/nn/index.ts";
-import { AdaptationSet, prefix, prompt, unipelt } from "../src/peft/index.ts";
+import {
+  AdaptationSet,
+  fixedRouter,
+  ModuleMean,
+  prefix,
+  prompt,
+  type Router,
+  uniformRouter,
+  unipelt,
+} from "../src/peft/index.ts";
+import type { Prefix } from "../src/peft/prefix.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
 import { attachTo, LONGEST, modelFamilies, scramble, type TestModel } from "./peft.table.ts";
@@ -181,6 +191,62 @@ test("texts that have no room beside a prompt are refused, padding may go beyond
     set.dispose();
     model.model.dispose();
   }
+});
+
+test("the mean of a prefix's modules is a prefix of their mean keys and values", async () => {
+  const { model } = familyOf("GPT-2");
+  const ids = tensor(gpu, Int32Array.of(4, 9, 2), [1, 3]);
+  const positions = tensor(gpu, Int32Array.of(0, 1, 2), [1, 3]);
+  const input = { inputIds: ids, positionIds: positions, attentionMask: null };
+  const logitsNow = (): Promise<Float32Array> => floats((model as Gpt2LMHeadModel).forward(input));
+  const stream = Stream.seed(1);
+  const mixed = scramble(
+    new AdaptationSet(gpu, model, prefix({ tokens: 2, bottleneck: 3, experts: 2 }), { stream }),
+  );
+  mixed.routing = new ModuleMean(gpu, mixed.method.experts);
+  const expected = await logitsNow();
+  mixed.detach();
+  const plain = new AdaptationSet(gpu, model, prefix({ tokens: 2 }), { stream });
+  const values = new Map(plain.namedParameters());
+  const routes = [0, 1].map((j) => tensor(gpu, Int32Array.of(j)));
+  for (const { site, module } of mixed.parts) {
+    const each = routes.map((route) =>
+      (module as Prefix).rows(tensor(gpu, new Float32Array(8), [1, 1, 8]), site.layer, (_, side) =>
+        side === "down" ? route : null,
+      ),
+    );
+    for (const key of ["keys", "values"] as const) {
+      const [first, second] = each.map((rows) => rows[key]) as [Tensor, Tensor];
+      const mean = (await floats(first.add(second).mul(0.5))) as Float32Array<ArrayBuffer>;
+      values.get(`${site.name}.prefix.${key}`)?.write(mean);
+    }
+  }
+  assertClose(await logitsNow(), expected, { atol: 1e-5, rtol: 1e-5, name: "logits" });
+  for (const thing of [plain, mixed, model]) thing.dispose();
+});
+
+test("routes of a prefix are of texts, those of tokens are refused", async () => {
+  const model = familyOf("BERT classification");
+  const set = scramble(attachTo(model, prefix({ tokens: 2, bottleneck: 3, experts: 3 })));
+  const draw = (router: Router, groups: number, tokens: number): void =>
+    set.routes.draw(router, { step: 0, passes: 1, groups, tokens });
+  const logits = async (): Promise<Float32Array> => floats(model.forward());
+  // Each text alone through its expert, and all at once.
+  const alone: Float32Array[] = [];
+  for (let j = 0; j < 3; j++) {
+    draw(fixedRouter(j), 1, 1);
+    alone.push((await logits()).slice(3 * j, 3 * j + 3));
+  }
+  draw(({ group, experts }) => Math.min(group, experts - 1), 3, 1);
+  const together = await logits();
+  for (const [j, values] of alone.entries())
+    assertClose(together.slice(3 * j, 3 * j + 3), values, { atol: 1e-6, rtol: 1e-6, name: `text ${j}` });
+  draw(uniformRouter(Stream.seed(1)), 3, LONGEST);
+  assert.throws(
+    () => model.forward(),
+    /prefix: 21 routes for 3 texts; a prefix is of a text, not of a token/,
+  );
+  for (const thing of [set, model.model]) thing.dispose();
 });
 
 test("keys and values in front are as many in a cache as without", async () => {

@@ -58,20 +58,6 @@ export function methodOf({
   return METHODS[method]((peft ?? {}) as Settings); // resolveConfig has filled in the method's own
 }
 
-/** The router with parameters that a config asks for; null: routes are drawn, or there is nothing to choose. */
-export function routerOf({ peft }: { readonly peft: PeftSettings | undefined }): LearnedRouter | null {
-  switch (peft?.router) {
-    case "soft":
-      return softRouter();
-    case "top-k": {
-      const { topK: k = 2, balance = 0.01 } = peft;
-      return topKRouter({ k, balance });
-    }
-    default:
-      return null;
-  }
-}
-
 function loraOf({ loraDropout, ...settings }: Settings): PeftMethod {
   return lora({ ...settings, dropout: loraDropout ?? 0 });
 }
@@ -105,4 +91,18 @@ function unipeltOf(settings: Settings): PeftMethod {
     experts,
     share,
   });
+}
+
+/** The router with parameters that a config asks for; null: routes are drawn, or there is nothing to choose. */
+export function routerOf({ peft }: { readonly peft: PeftSettings | undefined }): LearnedRouter | null {
+  switch (peft?.router) {
+    case "soft":
+      return softRouter();
+    case "top-k": {
+      const { topK: k = 2, balance = 0.01 } = peft;
+      return topKRouter({ k, balance });
+    }
+    default:
+      return null;
+  }
 }

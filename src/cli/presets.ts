@@ -185,11 +185,11 @@ function resolvePeft(method: MethodName, given: PeftSettings, preset: Preset): P
     init: "distinct",
     experts: 4,
     share: "up",
-    ...routerDefaults(given),
     layers: 1,
     tokens: 8,
     promptInit: "words",
     parts: ["adapter", "prefix", "lora"],
+    ...routerDefaults(given),
     ...OWN_SETTINGS[method],
     ...given,
   };
@@ -199,18 +199,6 @@ function resolvePeft(method: MethodName, given: PeftSettings, preset: Preset): P
   return Object.fromEntries(filled);
 }
 
-/** The defaults of the settings that a router has; others are refused. */
-function routerDefaults(given: PeftSettings): PeftSettings {
-  const { router = "drawn" } = given;
-  const own: PeftSettings =
-    router === "drawn" ? { routing: "batch" } : router === "top-k" ? { topK: 2, balance: 0.01 } : {};
-  const stray = (["routing", "topK", "balance"] as const).filter((key) => key in given && !(key in own));
-  if (stray.length > 0) {
-    const has = Object.keys(own).join(", ") || "no settings";
-    throw new UsageError(`peft: router ${router} has no ${stray.join(", ")}; it has ${has}`);
-  }
-  return { router, ...own };
-}
 const ADAPTER = { targets: ["feedForward"] };
 const HOULSBY: PeftSettings = { targets: ["attention", "feedForward"], activation: "silu" };
 const PFEIFFER: PeftSettings = { targets: ["feedForward"], activation: "relu" };
@@ -231,6 +219,19 @@ const OWN_SETTINGS: Partial<Readonly<Record<MethodName, PeftSettings>>> = {
   "adamix-pfeiffer": PFEIFFER,
   "adamix-lora": LORA,
 };
+
+/** The defaults of the settings that a router has; others are refused. */
+function routerDefaults(given: PeftSettings): PeftSettings {
+  const { router = "drawn" } = given;
+  const own: PeftSettings =
+    router === "drawn" ? { routing: "batch" } : router === "top-k" ? { topK: 2, balance: 0.01 } : {};
+  const stray = (["routing", "topK", "balance"] as const).filter((key) => key in given && !(key in own));
+  if (stray.length > 0) {
+    const has = Object.keys(own).join(", ") || "no settings";
+    throw new UsageError(`peft: router ${router} has no ${stray.join(", ")}; it has ${has}`);
+  }
+  return { router, ...own };
+}
 
 function resolveConsistency(
   method: MethodName,

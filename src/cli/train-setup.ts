@@ -52,7 +52,8 @@ export async function buildModel(
     ...(dropout !== null && { hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }),
   };
   const model = await loadEncoder(gpu, source, { labels, seed, overrides, dtype: config.dtype });
-  const set = new AdaptationSet(gpu, model, method, { stream: Stream.seed(seed), router: routerOf(config) });
+  const stream = Stream.seed(seed);
+  const set = new AdaptationSet(gpu, model, method, { stream, router: routerOf(config) });
   return { model, set };
 }
 

@@ -1,7 +1,7 @@
 import type { Gpu } from "../array/index.ts";
-import type { Parameter, Stream, Tensor } from "../autograd/index.ts";
+import { concat, type Parameter, type Stream, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
-import type { Module, Site } from "../nn/index.ts";
+import type { KeysValues, Module, Site } from "../nn/index.ts";
 import { trainedBase } from "./base-training.ts";
 import { type LearnedRouter, LearnedRouting } from "./learned-router.ts";
 import { type MergeWeights, weightsOf } from "./merge-weights.ts";
@@ -110,7 +110,10 @@ export class AdaptationSet {
     return this.#parts;
   }
 
-  /** Puts the parts into their sites, and has gradients of the base that it trains. Throws where another set has taken this one's name. */
+  /**
+   * Puts the parts into their sites, and has gradients of what it trains of the base. Throws where another set has taken
+   * this one's name.
+   */
   attach(): void {
     if (this.#attached) return;
     const taken = this.#parts.find(({ site }) => site.has(this.name));
@@ -235,24 +238,31 @@ export class AdaptationSet {
         );
         break;
       case "keysValues":
-        site.wrap(
-          this.name,
-          (adapt) => (x, options) => through(this.#onlyPath(site, x), () => adapt(x, options)),
-        );
+        site.wrap(this.name, (adapt) => (x, options) => {
+          const paths = this.routing.paths(site, x);
+          const [only] = paths;
+          if (only && paths.length === 1 && only.weight === null)
+            return through(only, () => adapt(x, options));
+          return apart(alongPaths(paths, (path) => through(path, () => together(adapt(x, options)))));
+        });
         break;
       case "embedded": // tokens before the first layer, which no method makes of experts
         break;
     }
   }
+}
 
-  /** Of a site whose rows are not those of the texts. */
-  #onlyPath(site: Site, x: Tensor): Path {
-    const [path, ...others] = this.routing.paths(site, x);
-    if (path && others.length === 0 && path.weight === null) return path;
-    throw new ShapeError(
-      `router: the keys and values of ${this.method.name} at ${site.name} are not weighed by what comes in; draw routes`,
-    );
-  }
+type Rows = Pick<KeysValues, "keys" | "values">;
+
+/** Keys and values [..., C] as one tensor [..., 2C], so that paths can be added up. */
+function together({ keys, values }: Rows): Tensor {
+  return concat([keys, values], keys.shape.length - 1);
+}
+
+function apart(both: Tensor): Rows {
+  const axis = both.shape.length - 1;
+  const [half, whole] = [(both.shape[axis] as number) / 2, both.shape[axis] as number];
+  return { keys: both.slice(axis, 0, half), values: both.slice(axis, half, whole) };
 }
 
 function expertsOf({ experts }: PeftMethod): number {

@@ -4,6 +4,7 @@ import { ShapeError } from "../gpu/index.ts";
 import type { LinearSite } from "../nn/index.ts";
 import { copyInto, copyOf } from "../ops/index.ts";
 import type { AdaptationSet } from "./adaptation-set.ts";
+import { overwrite } from "./overwrite.ts";
 
 /** A base that does by itself what a set did. */
 export interface FoldedBase {
@@ -24,6 +25,10 @@ export function foldIntoBase(set: AdaptationSet): FoldedBase {
   const { fold } = set.method;
   if (typeof fold !== "function")
     throw new ShapeError(`foldIntoBase: method ${set.method.name}: ${fold ?? "it does not say how"}`);
+  if (set.learned)
+    throw new ShapeError(
+      `foldIntoBase: the router of set "${set.name}" weighs experts for every token, which no weights do`,
+    );
   if (set.isMixture)
     throw new ShapeError(
       `foldIntoBase: set "${set.name}" has experts to choose from; merge them first, with mergeExperts`,
@@ -40,8 +45,8 @@ export function foldIntoBase(set: AdaptationSet): FoldedBase {
         const places = placesOf(site);
         const bias = places.bias && new Tensor(gpu, places.bias);
         const folded = fold({ weight: new Tensor(gpu, places.weight), bias }, site, module);
-        overwrite(places.weight, folded.weight);
-        if (places.bias && folded.bias && folded.bias !== bias) overwrite(places.bias, folded.bias);
+        write(places.weight, folded.weight);
+        if (places.bias && folded.bias && folded.bias !== bias) write(places.bias, folded.bias);
       });
     }
   });
@@ -50,7 +55,7 @@ export function foldIntoBase(set: AdaptationSet): FoldedBase {
   return {
     unfold() {
       for (const [parameter, values] of before) {
-        parameter.setTo(values);
+        overwrite(parameter, values);
         values.dispose();
       }
       if (before.size > 0 && wasAttached) set.attach();
@@ -98,9 +103,9 @@ function placesOf({ linear, inputs, outputs, start }: LinearSite): {
   };
 }
 
-function overwrite(place: GpuArray, values: Tensor): void {
-  values.gpu.scope(
-    () => copyInto(values.gpu, values.array, place),
+function write(place: GpuArray, { gpu, array }: Tensor): void {
+  gpu.scope(
+    () => copyInto(gpu, array, place),
     () => [],
   );
 }

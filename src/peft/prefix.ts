@@ -65,9 +65,15 @@ class ComputedPrefix extends Prefix {
   override rows(x: Tensor, layer: number, routes: RouteSource): PrefixRows {
     const [P, C] = this.tokens.shape as [number, number];
     const isRouted = this.down.experts > 1 || this.up.experts > 1;
+    const [down, up] = [routes(layer, "down"), routes(layer, "up")];
+    const texts = x.shape[0] as number;
+    if (isRouted && down?.dtype === "i32" && down.size > texts)
+      throw new ShapeError(
+        `prefix: ${down.size} routes for ${texts} texts; a prefix is of a text, not of a token (draw by batch or example)`,
+      );
     // A route is of texts: each has rows of its own then.
-    const tokens = isRouted ? expand(this.tokens, [x.shape[0] as number, P, C]) : this.tokens;
-    const both = this.up.forward(tanh(this.down.forward(tokens, routes(layer, "down"))), routes(layer, "up"));
+    const tokens = isRouted ? expand(this.tokens, [texts, P, C]) : this.tokens;
+    const both = this.up.forward(tanh(this.down.forward(tokens, down)), up);
     const axis = both.shape.length - 1;
     const channels = (both.shape[axis] as number) / 2;
     return { keys: both.slice(axis, 0, channels), values: both.slice(axis, channels, 2 * channels) };
