@@ -214,44 +214,38 @@ export class AdaptationSet {
 
   /** What is at a site is computed along each path that the routing gives. */
   #routeThrough(site: Site): void {
-    const through = <T>(path: Path, adapt: () => T): T => {
-      this.#path = path;
-      try {
-        return adapt();
-      } finally {
-        this.#path = null;
-      }
-    };
-    const along = (x: Tensor, adapt: () => Tensor): Tensor =>
-      alongPaths(this.routing.paths(site, x), (path) => through(path, adapt));
+    const along = (x: Tensor, adapt: () => readonly Tensor[]): readonly Tensor[] =>
+      alongPaths(this.routing.paths(site, x), (path) => {
+        this.#path = path;
+        try {
+          return adapt();
+        } finally {
+          this.#path = null;
+        }
+      });
+    const alongOne = (x: Tensor, adapt: () => Tensor): Tensor => along(x, () => [adapt()])[0] as Tensor;
     switch (site.kind) {
       case "linear":
-        site.wrap(this.name, (adapt) => (y, x, options) => along(x, () => adapt(y, x, options)));
+        site.wrap(this.name, (adapt) => (y, x, options) => alongOne(x, () => adapt(y, x, options)));
         break;
       case "output":
         site.wrap(
           this.name,
-          (adapt) => (output, options) => along(output.value, () => adapt(output, options)),
+          (adapt) => (output, options) => alongOne(output.value, () => adapt(output, options)),
         );
         break;
       case "keysValues":
-        site.wrap(
-          this.name,
-          (adapt) => (x, options) => through(this.#onlyPath(site, x), () => adapt(x, options)),
-        );
+        site.wrap(this.name, (adapt) => (x, options) => {
+          const [keys, values] = along(x, () => {
+            const own = adapt(x, options);
+            return [own.keys, own.values];
+          }) as [Tensor, Tensor]; // two went in
+          return { keys, values };
+        });
         break;
       case "embedded": // tokens before the first layer, which no method makes of experts
         break;
     }
-  }
-
-  /** Of a site whose rows are not those of the texts. */
-  #onlyPath(site: Site, x: Tensor): Path {
-    const [path, ...others] = this.routing.paths(site, x);
-    if (path && others.length === 0 && path.weight === null) return path;
-    throw new ShapeError(
-      `router: the keys and values of ${this.method.name} at ${site.name} are not weighed by what comes in; draw routes`,
-    );
   }
 }
 
