@@ -10,6 +10,8 @@ import {
   adamixLora,
   givenRouter,
   ModuleMean,
+  prefix,
+  softRouter,
   uniformRouter,
 } from "../src/peft/index.ts";
 import {
@@ -124,6 +126,31 @@ modes("module-mean: in each layer the mean over all pairs, worked out at one sit
   );
   assert.is(set.routing, set.routes);
 });
+
+modes(
+  "a prefix of experts: merged, module mean and every route; gates have no rows to weigh there",
+  async () => {
+    const method = prefix({ tokens: 2, bottleneck: 3, experts: 2 });
+    const own = scramble(new AdaptationSet(gpu, model, method, { name: "prefix", stream: Stream.seed(1) }));
+    set.detach();
+    const logitsOf = async (mode: InferenceMode): Promise<Float32Array> =>
+      (await infer(gpu, model, own, examples, { mode, routes: "all", stream })).logits;
+    const all = [await logitsOf("merged"), await logitsOf("module-mean")];
+    assert.not.equal([...(all[0] ?? [])], [...(all[1] ?? [])], "a prefix is not linear in its experts");
+    assert.is((await logitsOf("ensemble")).length, all[0]?.length);
+    own.dispose();
+    set.attach();
+    assert.throws(
+      () =>
+        new AdaptationSet(gpu, model, method, {
+          name: "gated",
+          stream: Stream.seed(1),
+          router: softRouter(),
+        }),
+      /router: "soft" weighs outputs of linear layers and sub-layers; .* is neither \(draw routes there\)/,
+    );
+  },
+);
 
 modes("of LoRA with B shared, module mean and merged are one", async () => {
   const shared = scramble(

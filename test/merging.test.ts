@@ -13,6 +13,7 @@ import {
   lora,
   type MergeWeights,
   type PeftMethod,
+  prefix,
   softRouter,
   soupWeights,
 } from "../src/peft/index.ts";
@@ -56,6 +57,7 @@ const WEIGHTS: MergeWeights = [
 const methods: readonly PeftMethod[] = [
   adamixAdapter({ bottleneck: 3, experts: 3, share: "none" }),
   adamixLora({ rank: 2, experts: 3, share: "none" }),
+  prefix({ tokens: 2, bottleneck: 3, experts: 3, share: "none" }),
 ];
 
 const merging = suite("merging with weights");

@@ -109,6 +109,18 @@ export class Parameter extends Tensor {
     return this.#drawn;
   }
 
+  /** Takes over the values of another tensor of its shape. No gradient flows. */
+  setTo(other: Tensor): void {
+    if (!this.array.hasShape(other.shape))
+      throw new ShapeError(
+        `parameter: values ${showShape(other.shape)} for a parameter ${showShape(this.shape)}`,
+      );
+    this.gpu.scope(
+      () => copyInto(this.gpu, castArray(this.gpu, other.array, this.dtype), this.array),
+      () => [],
+    );
+  }
+
   /**
    * Moves values and gradient into views of an optimiser's arenas, which the parameter then owns. `drawn`: u32
    * [slices], which slices gradients have reached since they were zeroed; null: all, always.

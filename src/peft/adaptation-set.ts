@@ -1,7 +1,7 @@
 import type { Gpu } from "../array/index.ts";
-import { concat, type Parameter, type Stream, type Tensor } from "../autograd/index.ts";
+import { type Parameter, type Stream, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
-import type { KeysValues, Module, Site } from "../nn/index.ts";
+import type { Module, Site } from "../nn/index.ts";
 import { trainedBase } from "./base-training.ts";
 import { type LearnedRouter, LearnedRouting } from "./learned-router.ts";
 import { type MergeWeights, weightsOf } from "./merge-weights.ts";
@@ -217,52 +217,39 @@ export class AdaptationSet {
 
   /** What is at a site is computed along each path that the routing gives. */
   #routeThrough(site: Site): void {
-    const through = <T>(path: Path, adapt: () => T): T => {
-      this.#path = path;
-      try {
-        return adapt();
-      } finally {
-        this.#path = null;
-      }
-    };
-    const along = (x: Tensor, adapt: () => Tensor): Tensor =>
-      alongPaths(this.routing.paths(site, x), (path) => through(path, adapt));
+    const along = (x: Tensor, adapt: () => readonly Tensor[]): readonly Tensor[] =>
+      alongPaths(this.routing.paths(site, x), (path) => {
+        this.#path = path;
+        try {
+          return adapt();
+        } finally {
+          this.#path = null;
+        }
+      });
+    const alongOne = (x: Tensor, adapt: () => Tensor): Tensor => along(x, () => [adapt()])[0] as Tensor;
     switch (site.kind) {
       case "linear":
-        site.wrap(this.name, (adapt) => (y, x, options) => along(x, () => adapt(y, x, options)));
+        site.wrap(this.name, (adapt) => (y, x, options) => alongOne(x, () => adapt(y, x, options)));
         break;
       case "output":
         site.wrap(
           this.name,
-          (adapt) => (output, options) => along(output.value, () => adapt(output, options)),
+          (adapt) => (output, options) => alongOne(output.value, () => adapt(output, options)),
         );
         break;
       case "keysValues":
         site.wrap(this.name, (adapt) => (x, options) => {
-          const paths = this.routing.paths(site, x);
-          const [only] = paths;
-          if (only && paths.length === 1 && only.weight === null)
-            return through(only, () => adapt(x, options));
-          return apart(alongPaths(paths, (path) => through(path, () => together(adapt(x, options)))));
+          const [keys, values] = along(x, () => {
+            const own = adapt(x, options);
+            return [own.keys, own.values];
+          }) as [Tensor, Tensor]; // two went in
+          return { keys, values };
         });
         break;
       case "embedded": // tokens before the first layer, which no method makes of experts
         break;
     }
   }
-}
-
-type Rows = Pick<KeysValues, "keys" | "values">;
-
-/** Keys and values [..., C] as one tensor [..., 2C], so that paths can be added up. */
-function together({ keys, values }: Rows): Tensor {
-  return concat([keys, values], keys.shape.length - 1);
-}
-
-function apart(both: Tensor): Rows {
-  const axis = both.shape.length - 1;
-  const [half, whole] = [(both.shape[axis] as number) / 2, both.shape[axis] as number];
-  return { keys: both.slice(axis, 0, half), values: both.slice(axis, half, whole) };
 }
 
 function expertsOf({ experts }: PeftMethod): number {

@@ -4,7 +4,6 @@ import { ShapeError } from "../gpu/index.ts";
 import type { LinearSite } from "../nn/index.ts";
 import { copyInto, copyOf } from "../ops/index.ts";
 import type { AdaptationSet } from "./adaptation-set.ts";
-import { overwrite } from "./overwrite.ts";
 
 /** A base that does by itself what a set did. */
 export interface FoldedBase {
@@ -55,7 +54,7 @@ export function foldIntoBase(set: AdaptationSet): FoldedBase {
   return {
     unfold() {
       for (const [parameter, values] of before) {
-        overwrite(parameter, values);
+        parameter.setTo(values);
         values.dispose();
       }
       if (before.size > 0 && wasAttached) set.attach();

@@ -11,7 +11,6 @@ import {
   tidy,
 } from "../autograd/index.ts";
 import { Module } from "../nn/index.ts";
-import { overwrite } from "./overwrite.ts";
 
 /**
  * M linear layers of one shape, of which a route picks one for each group of rows.
@@ -79,7 +78,7 @@ export class LinearBank extends Module {
             weights && other.experts > 1
               ? weighted(from, tensor(from.gpu, Float32Array.from(weights)))
               : mean(from, 0, { keepDim: true });
-          overwrite(to, average);
+          to.setTo(average);
         }
       }),
     );

@@ -2,7 +2,6 @@ import type { Parameter } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { Module } from "../nn/index.ts";
 import { LinearBank } from "./linear-bank.ts";
-import { overwrite } from "./overwrite.ts";
 import type { Side } from "./router.ts";
 
 /** A bank of a module, with its dotted name inside and the side of the experts that it is. */
@@ -53,6 +52,6 @@ export function mergeInto(
       throw new ShapeError(
         `merge: ${what}: ${name} is in no bank of experts, and differs from the mixture's`,
       );
-    overwrite(parameter, other);
+    parameter.setTo(other);
   }
 }

@@ -2,7 +2,6 @@ import { embedding, noGrad, Parameter, type Stream, tensor, tidy } from "../auto
 import { ShapeError } from "../gpu/index.ts";
 import { type EmbeddedSite, initNormal, Module } from "../nn/index.ts";
 import type { PeftMethod } from "./method.ts";
-import { overwrite } from "./overwrite.ts";
 
 export interface PromptConfig {
   /** How many virtual tokens go in front of every text. They take as many of the model's positions. */
@@ -63,5 +62,5 @@ export function expectTokenCount(method: string, tokens: number): void {
 function takeWords(rows: Parameter, { words }: EmbeddedSite, stream: Stream): void {
   const [count, vocabulary] = [rows.shape[0] as number, words.shape[0] as number];
   const ids = Int32Array.from({ length: count }, (_, i) => stream.integer(vocabulary, i));
-  noGrad(() => tidy(() => overwrite(rows, embedding(words, tensor(words.gpu, ids)).to("f32"))));
+  noGrad(() => tidy(() => rows.setTo(embedding(words, tensor(words.gpu, ids)))));
 }

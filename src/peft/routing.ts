@@ -21,17 +21,15 @@ export interface Routing {
   paths(site: Site, x: Tensor): readonly Path[];
 }
 
-/** Σ weight · f(path) over the paths; f itself where there is one without a weight. */
-export function alongPaths(paths: readonly Path[], f: (path: Path) => Tensor): Tensor {
+/** Σ weight · f(path) over the paths, for each tensor of f; f itself where there is one path without a weight. */
+export function alongPaths(paths: readonly Path[], f: (path: Path) => readonly Tensor[]): readonly Tensor[] {
   const [only] = paths;
-  if (only && paths.length === 1 && only.weight === null) return f(only);
-  return tidy(() => {
-    let total: Tensor | null = null;
-    for (const path of paths) {
-      const part = mul(f(path), path.weight ?? 1);
-      total = total ? add(total, part) : part;
-    }
-    if (!total) throw new RangeError("router: no paths for a site; a router gives one or more");
-    return total;
-  });
+  if (!only) throw new RangeError("router: no paths for a site; a router gives one or more");
+  if (paths.length === 1 && only.weight === null) return f(only);
+  return tidy(
+    () =>
+      paths
+        .map((path) => f(path).map((y) => mul(y, path.weight ?? 1)))
+        .reduce((sums, parts) => sums.map((sum, i) => add(sum, parts[i] as Tensor))), // as many as `sums`
+  );
 }
