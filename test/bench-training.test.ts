@@ -11,11 +11,13 @@ const training = suite("bench: training");
 
 const SIZES: Sizes = { layers: 2, channels: 16, heads: 2, vocabulary: 37, batch: 3, tokens: 7 };
 
+const STEPS = 8;
+
 async function losses(gpu: Gpu, make: MakeSubject, tuning: Tuning, isCaptured = true): Promise<number[]> {
   const subject = make(gpu, SIZES);
   const step = prepareTraining(gpu, subject, tuning, { isCaptured });
   const found: number[] = [];
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < STEPS; i++) {
     step.run();
     found.push(await step.loss().item());
   }
@@ -26,12 +28,12 @@ async function losses(gpu: Gpu, make: MakeSubject, tuning: Tuning, isCaptured = 
 
 function assertClose(actual: readonly number[], expected: readonly number[]): void {
   actual.forEach((loss, i) => {
-    assert.ok(Math.abs(loss - (expected[i] ?? Number.NaN)) < 1e-5, `${actual}, expected ${expected}`);
+    assert.ok(Math.abs(loss - (expected[i] ?? Number.NaN)) < 1e-6, `${actual}, expected ${expected}`);
   });
 }
 
 const mixtures = [
-  ["roberta", roberta, adamixAdapter({ bottleneck: 4, initStd: 0.5 })],
+  ["roberta", roberta, adamixAdapter({ bottleneck: 4, initStd: 2 })],
   ["gpt2", gpt2, adamixLora({ rank: 2 })],
 ] as const;
 
@@ -42,7 +44,8 @@ for (const [name, make, method] of mixtures) {
     const batched = await losses(gpu, make, { method, passes: "two in one batch" });
     const inTurn = await losses(gpu, make, { method, passes: "two after one another" });
     assertClose(inTurn, batched);
-    assert.ok(Math.abs((batched[3] as number) - (one[3] as number)) > 1e-7, "the second pass counts");
+    const apart = batched.map((loss, i) => Math.abs(loss - (one[i] as number)));
+    assert.ok(Math.max(...apart) > 5e-6, `the second pass counts: ${apart}`);
   });
 
   training(`${name}: full fine-tuning lowers the loss, replayed as called; memory goes back`, async () => {
@@ -51,7 +54,7 @@ for (const [name, make, method] of mixtures) {
     const replayed = await losses(gpu, make, tuning);
     const before = liveBytes(gpu); // with what the device makes once
     assertClose(await losses(gpu, make, tuning, false), replayed);
-    assert.ok((replayed[3] as number) < (replayed[0] as number));
+    assert.ok((replayed[STEPS - 1] as number) < (replayed[0] as number));
     assert.is(liveBytes(gpu), before);
   });
 }
