@@ -1,5 +1,6 @@
 // Kernels that are no matrix products.
 import {
+  addLayerNorm,
   attention,
   crossEntropy,
   embedding,
@@ -29,19 +30,11 @@ function rowCases(): Case[] {
     // Reads x, writes y; then x and dy to dx; then x and dy to the weights' gradients.
     forward("layerNorm fwd 4096x1024", traffic(2, ROWS, CHANNELS), parts, norm),
     forwardAndBackward("layerNorm fwd+bwd 4096x1024", traffic(7, ROWS, CHANNELS), parts, norm, 3),
-    // Of the sum and of its gradient, which is both summands', one more pass each.
-    forwardAndBackward(
-      "layerNorm of a residual sum fwd+bwd 1024x768",
-      traffic(10, 1024, 768),
-      (gpu) => [
-        normal(gpu, "x", [1024, 768]),
-        normal(gpu, "residual", [1024, 768]),
-        normal(gpu, "weight", [768]),
-        normal(gpu, "bias", [768]),
-      ],
-      ([x, residual, weight, bias]) =>
-        layerNorm((x as Tensor).add(residual as Tensor), weight as Tensor, bias as Tensor),
-      4,
+    residualCase("addLayerNorm fwd+bwd 1024x768", 9, ([x, residual, weight, bias]) =>
+      addLayerNorm(x as Tensor, residual as Tensor, weight as Tensor, bias as Tensor),
+    ),
+    residualCase("add, layerNorm fwd+bwd 1024x768", 10, ([x, residual, weight, bias]) =>
+      layerNorm((x as Tensor).add(residual as Tensor), weight as Tensor, bias as Tensor),
     ),
     forwardAndBackward(
       "softmax fwd+bwd 4096x1024",
@@ -64,6 +57,23 @@ function rowCases(): Case[] {
       1,
     ),
   ];
+}
+
+/** LayerNorm of a sum of two, forward and backward to all inputs; `times`: passes over an array of its shape. */
+function residualCase(name: string, times: number, compute: (inputs: readonly Tensor[]) => Tensor): Case {
+  const [rows, channels] = [1024, 768];
+  return forwardAndBackward(
+    name,
+    traffic(times, rows, channels),
+    (gpu) => [
+      normal(gpu, "x", [rows, channels]),
+      normal(gpu, "residual", [rows, channels]),
+      normal(gpu, "weight", [channels]),
+      normal(gpu, "bias", [channels]),
+    ],
+    compute,
+    4,
+  );
 }
 
 /** Of the common step's vocabulary and of GPT-2's. */

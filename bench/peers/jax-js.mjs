@@ -15,6 +15,18 @@ await serve(async () => {
   return { versions: { "jax-js": JSON.parse(readFileSync(manifest, "utf8")).version, adapter }, prepare };
 });
 
+/** Starts what results wait for: jax-js is lazy, and what is disposed before anybody asks for it is never computed. */
+async function dispatch(results) {
+  for (const x of tree.leaves(results)) {
+    if (backend === "webgpu") await x.ref.gpuBuffer();
+    else await x.blockUntilReady(); // WebAssembly computes here and now
+  }
+}
+
+async function settle() {
+  if (backend === "webgpu") await jax.getWebGPUDevice().queue.onSubmittedWorkDone();
+}
+
 async function prepare(given) {
   switch (given.kind) {
     case "step":
@@ -58,11 +70,12 @@ function forward(given, compute) {
   const computed = jit(compute);
   let y = null;
   return {
-    run() {
+    async run() {
       y?.dispose();
       y = computed(tree.ref(inputs));
+      await dispatch(y);
     },
-    settle: () => y.blockUntilReady(),
+    settle,
     figures: async () => someOf(await y.ref.data()),
   };
 }
@@ -77,11 +90,12 @@ function forwardAndBackward(given, trained, compute) {
   });
   let results = null;
   return {
-    run() {
+    async run() {
       if (results) tree.dispose(results);
       results = computed(tree.ref(inputs), dy.ref);
+      await dispatch(results);
     },
-    settle: () => jax.blockUntilReady(results),
+    settle,
     async figures() {
       const found = [];
       for (const name of ["y", ...trained]) found.push(...someOf(await results[name].ref.data()));
@@ -148,12 +162,13 @@ async function step(given) {
   });
   let [loss, t] = [null, 0];
   return {
-    run() {
+    async run() {
       t++;
       loss?.dispose();
       [loss, state] = stepped(state, ids.ref, labels.ref, np.array(1 - BETA1 ** t), np.array(1 - BETA2 ** t));
+      await dispatch([loss, state]);
     },
-    settle: () => jax.blockUntilReady([loss, state]),
+    settle,
     figures: async () => [...(await loss.ref.data())],
   };
 }
