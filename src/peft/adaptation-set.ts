@@ -1,5 +1,5 @@
 import type { Gpu } from "../array/index.ts";
-import { type Parameter, type Stream, type Tensor } from "../autograd/index.ts";
+import type { Parameter, Stream, Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import type { Module, Site } from "../nn/index.ts";
 import { trainedBase } from "./base-training.ts";
