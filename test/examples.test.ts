@@ -26,19 +26,19 @@ const TOLERANCE: Readonly<Record<string, number>> = {
   "06-embedded-encoder.ts": 0.1, // 100 test sentences: one of them is 0.01
   "07-custom-op.ts": 1e-3,
   "08-your-own-method.ts": 0.05,
-  "10-many-tasks.ts": 0, // words and whole numbers
+  "09-many-tasks.ts": 0, // words and whole numbers
 };
 
 /** What an example needs beside the code. */
 const NEEDS: Readonly<Record<string, string>> = {
   "06-embedded-encoder.ts": "assets/encoder/model.safetensors",
-  "10-many-tasks.ts": "assets/encoder/model.safetensors",
+  "09-many-tasks.ts": "assets/encoder/model.safetensors",
 };
 
 /** Arguments of an example, in a folder that is removed afterwards. */
 const ARGUMENTS: Readonly<Record<string, (scratch: string) => string[]>> = {
   "06-embedded-encoder.ts": (scratch) => [join(scratch, "run")],
-  "10-many-tasks.ts": (scratch) => [join(scratch, "tasks")],
+  "09-many-tasks.ts": (scratch) => [join(scratch, "tasks")],
 };
 
 /** Lines that begin so may go on as they like: what a trained model writes. */

@@ -69,7 +69,7 @@ contents("every shader and asset is there", () => {
 });
 
 contents("nothing else is: no tests, no sources, no benchmarks", () => {
-  const allowed = /^(dist|shaders|assets)\/|^(package\.json|README\.md|LICENSE|NOTICE)$/;
+  const allowed = /^(dist|shaders|assets|examples)\/|^(package\.json|[A-Z]+\.md|LICENSE|NOTICE)$/;
   assert.equal(
     paths.filter((path) => !allowed.test(path) || /\.test\.|\/golden\//.test(path)),
     [],

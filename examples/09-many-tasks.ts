@@ -1,7 +1,7 @@
 // Many tasks on one frozen encoder: adapters by name, a batch whose rows belong to different tasks, and files that other
 // tools load.
 //
-//     npm run build && node --import tsx examples/10-many-tasks.ts
+//     npm run build && node --import tsx examples/09-many-tasks.ts
 import { openGpu, Stream } from "adamix";
 import { SENTIMENT_LABELS } from "adamix/data";
 import { AdaptationSet, adamixAdapter, lora } from "adamix/peft";
