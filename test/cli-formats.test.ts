@@ -33,7 +33,7 @@ test("a run goes to peft and comes back: the same predictions, and the merging i
     /from: .*merged\nwrote: .*adapter_config\.json .*\nwrote: .*adapter_model\.safetensors \([\d,]+ bytes\)/,
   );
   const { metadata } = decodeSafetensors(readFileSync(join(out, "adapter_model.safetensors")));
-  assert.equal(JSON.parse(metadata.mergedFrom ?? ""), { experts: 3, share: "up", by: "mean" });
+  assert.equal(JSON.parse(metadata.mergedFrom ?? ""), { experts: 3, share: "up", by: "uniform" });
   assert.is(metadata.labels, '["no","yes"]');
   const read = await succeed("import", out, "--out", back);
   assert.match(read, /read: peft\nmethod: lora \(rank 2, alpha 4, .*\nbase: .*encoder\nlabels: no, yes\n/);

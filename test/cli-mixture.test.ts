@@ -100,9 +100,9 @@ cli("merge writes learned weights and soups; evaluate finds them", async () => {
   ]);
   assert.match(learned, /dev, uniform mean: accuracy .*\n(.*\n)*dev, learned: accuracy/);
   assert.match(greedy, /in the soup: experts \d/);
-  const { merged, peft, base } = json("example", "merged", "adapter_config.json");
-  assert.is(merged.by, "learned");
-  assert.is(merged.weights[0].down.length, 3);
+  const { mergedFrom, peft, base } = json("example", "merged", "adapter_config.json");
+  assert.is(mergedFrom.by, "learned");
+  assert.is(mergedFrom.weights[0].down.length, 3);
   assert.equal([peft.experts, base], [1, model]);
   const line = learned.match(/dev, learned: (.*)/)?.[1] ?? "?";
   const [evaluated] = await Promise.all([

@@ -158,7 +158,7 @@ test("merged on the way out: peft and adapters take the mean, plain files keep f
   exportAdapter(file, join(folder, "hub"), { format: "adapters", merge: true });
   exportAdapter(file, join(folder, "flat"), { format: "safetensors", merge: true });
   const back = readForeign(join(folder, "flat"));
-  assert.equal(back.config.mergedFrom, { experts: 4, share: "up", by: "mean" });
+  assert.equal(back.config.mergedFrom, { experts: 4, share: "up", by: "uniform" });
   assert.is(back.config.peft?.experts, 1);
   const hub = readForeign(join(folder, "hub"), { format: "adapters" });
   for (const [name, { data }] of hub.tensors)

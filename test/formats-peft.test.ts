@@ -312,7 +312,7 @@ test("a mixture merged on the way out is the mean of its experts", async () => {
     (_, i) => ((data[i] ?? 0) + (data[24 + i] ?? 0) + (data[48 + i] ?? 0)) / 3,
   );
   assertClose(toFloat32(a), mean, { atol: 1e-7 });
-  assert.is(readWeights(`${path}-merged`).metadata.mergedFrom, '{"experts":3,"share":"up","by":"mean"}');
+  assert.is(readWeights(`${path}-merged`).metadata.mergedFrom, '{"experts":3,"share":"up","by":"uniform"}');
   dispose();
 });
 

@@ -57,8 +57,9 @@ export async function merge(command: MergeCommand): Promise<void> {
     if (by !== "uniform") print(`dev, ${by}: ${scoreLine(await onDev())}`);
     if (view.weights) print(weightTable(view));
     const { adamix: _, peft: __, ...provenance } = readAdapterConfig(saved.folder);
-    const merged = { by, weights: view.weights };
-    await view.use(() => saveAdapter(out, model, view.set, { ...provenance, merged }));
+    const { experts, share } = set.method.config;
+    const mergedFrom = { experts, share, by, weights: view.weights };
+    await view.use(() => saveAdapter(out, model, view.set, { ...provenance, mergedFrom }));
     print(`written to ${out}`);
   });
 }

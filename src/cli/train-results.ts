@@ -76,7 +76,7 @@ export async function writeResults(
   ]);
   await saveAdapter(run.folder("checkpoint"), model, set, provenance, extra);
   const { experts, share } = set?.method.config ?? {};
-  const mergedFrom = set?.isMixture ? { mergedFrom: { experts, share, by: "mean" } } : {};
+  const mergedFrom = set?.isMixture ? { mergedFrom: { experts, share, by: "uniform" } } : {};
   await view.use(() => saveAdapter(run.folder("merged"), model, view.set, { ...provenance, ...mergedFrom }));
   run.write("summary.json", {
     task: config.task,

@@ -127,7 +127,7 @@ export function mergedFile(file: AdapterFile): AdapterFile {
     }),
   );
   const { peft } = file.config;
-  const mergedFrom = { experts, share: peft?.share ?? "none", by: "mean" };
+  const mergedFrom = { experts, share: peft?.share ?? "none", by: "uniform" };
   return { config: { ...file.config, mergedFrom, peft: { ...peft, experts: 1 } }, tensors };
 }
 
