@@ -34,6 +34,8 @@ export interface PartWriter {
 export class Parameter extends Tensor {
   readonly slices: number;
   readonly decay: boolean;
+  /** The arena that it is updated in; null outside of one, and once that is disposed. */
+  holder: object | null = null;
   #drawn: GpuArray | null = null;
   #place: GpuArray | null = null;
   /** The epoch in which the place holds zeros, so that a gradient may be written there and need not be added. */
