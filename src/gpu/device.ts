@@ -75,7 +75,10 @@ export class Device {
     this.adapter = found;
     this.#device = device;
     this.traits = traitsOf(found, device);
-    device.onuncapturederror = (event) => this.#fail(event.error.message);
+    device.onuncapturederror = (event) => {
+      if (this.kernels.takeError(event.error.message)) event.preventDefault();
+      else this.#fail(event.error.message);
+    };
     void device.lost.then((info) => {
       if (!this.#closed) this.#fail(`device lost: ${info.message || info.reason}`);
     });
@@ -118,9 +121,7 @@ export class Device {
   run(spec: KernelSpec, bindings: Bindings, params: Params, grid: Grid, work?: Work): void {
     this.#throwFailure();
     this.captures.checkDevice();
-    const kernel = this.kernels.get(spec);
-    this.#throwFailure(); // a kernel that does not compile
-    this.recorder.dispatch(kernel, bindings, params, grid, work);
+    this.recorder.dispatch(this.kernels.get(spec), bindings, params, grid, work);
   }
 
   acquire(bytes: number): PoolBuffer {
