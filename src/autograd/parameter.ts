@@ -9,6 +9,7 @@ import {
 } from "../array/index.ts";
 import { GpuError, ShapeError } from "../gpu/index.ts";
 import { accumulate, castArray, copyInto, fill } from "../ops/index.ts";
+import { DERIVED } from "./pass.ts";
 import { untrack } from "./scope.ts";
 import { isSameMemory } from "./tape.ts";
 import { Tensor } from "./tensor.ts";
@@ -129,7 +130,7 @@ export class Parameter extends Tensor {
    */
   moveTo(values: GpuArray, gradient: GpuArray, drawn: GpuArray | null = null): void {
     this.replaceArray(values);
-    super.grad = new Tensor(this.gpu, gradient).markDerived();
+    super.grad = new Tensor(this.gpu, gradient).withoutHistory(DERIVED);
     this.#place = gradient;
     this.#zeroEpoch = null;
     this.#drawn?.release();
