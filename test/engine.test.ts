@@ -140,7 +140,7 @@ memory("what waits for reuse makes room before the budget is said to be exceeded
     const { pooledBytes, liveBytes: live } = small.device.statistics();
     assert.ok(pooledBytes + live <= 2 ** 20);
     const expected =
-      /pool: 0\.\d MiB more would exceed the budget of 1\.0 MiB \(live 0\.\d MiB, pooled 0\.0 MiB\): .*ADAMIX_MEMORY_MB/;
+      /pool: 0\.\d MiB more for f32 \[\d+\] would exceed the budget of 1\.0 MiB \(live 0\.\d MiB, pooled 0\.0 MiB\): .*ADAMIX_MEMORY_MB/;
     expectError(() => small.empty([100_000]), GpuError, expected);
     assert.is(liveBytes(small), live, "a refused array holds nothing");
     other.release();

@@ -1,4 +1,4 @@
-import { type DType, type Gpu, isFloating, type Shape, showShape } from "../array/index.ts";
+import { type DType, Gpu, isFloating, type Shape, showShape } from "../array/index.ts";
 import { GpuError, ShapeError } from "../gpu/index.ts";
 import { isTensor } from "./scope.ts";
 
@@ -28,6 +28,18 @@ export function checkGradient(x: Described, gradient: Described): void {
     gradient.shape.length === x.shape.length && gradient.shape.every((n, i) => n === x.shape[i]);
   if (!isOfShape || !isFloating(gradient.dtype))
     throw new ShapeError(`grad: a gradient ${given} for a tensor ${x.dtype} ${showShape(x.shape)}`);
+}
+
+/** Throws unless tensors can be made on `gpu`. */
+export function checkGpu(op: string, gpu: unknown): void {
+  if (!(gpu instanceof Gpu))
+    throw new ShapeError(`${op}: the first argument is no device; pass the one of await openGpu()`);
+}
+
+/** Throws, in the name of what is composed of other ops, unless x has fractions. */
+export function checkFloats(op: string, { dtype, shape }: Pick<Described, "dtype" | "shape">): void {
+  if (!isFloating(dtype))
+    throw new ShapeError(`${op}: ${dtype} ${showShape(shape)}, expected f32; cast it with to("f32")`);
 }
 
 /** What was given where a tensor belongs, and the way out. */

@@ -3,12 +3,13 @@ import {
   type Gpu,
   type GpuArray,
   type HalfType,
+  type HostArray,
   type Shape,
   showShape,
-  type TypedArray,
 } from "../array/index.ts";
 import { GpuError, ShapeError } from "../gpu/index.ts";
 import { accumulate, castArray, copyInto, fill } from "../ops/index.ts";
+import { checkGpu } from "./describe.ts";
 import { DERIVED } from "./pass.ts";
 import { untrack } from "./scope.ts";
 import { isSameMemory } from "./tape.ts";
@@ -96,15 +97,17 @@ export class Parameter extends Tensor {
   /** A parameter holding a copy of `data`. `dtype` f16 or bf16: for frozen weights, which then take half the memory. */
   static from(
     gpu: Gpu,
-    data: TypedArray,
+    data: Exclude<HostArray, Uint16Array>,
     shape: Shape,
     { dtype, ...options }: ParameterOptions & { readonly dtype?: DType } = {},
   ): Parameter {
+    checkGpu("Parameter", gpu);
     return new Parameter(gpu, gpu.from(data, shape, dtype), options);
   }
 
   /** A parameter of zeros. Its memory is taken when it is first used. */
   static zeros(gpu: Gpu, shape: Shape, options: ParameterOptions = {}): Parameter {
+    checkGpu("Parameter", gpu);
     return new Parameter(gpu, gpu.zeros(shape), options);
   }
 

@@ -1,6 +1,7 @@
 import { type DType, normaliseAxis, sizeOf } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
+import { checkFloats } from "./describe.ts";
 import { flatSqrt, square } from "./functions.ts";
 import { noGrad, tidy } from "./scope.ts";
 import { eq, ne } from "./selection.ts";
@@ -54,23 +55,24 @@ export interface VarianceOptions extends ReduceOptions {
  */
 export function variance(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor {
   const divisor = divisorOf("variance", x, axes, options);
-  return inFull(x, (wide) => squaredDeviation(wide, axes, options, divisor));
+  return inFull("variance", x, (wide) => squaredDeviation(wide, axes, options, divisor));
 }
 
 /** The square root of the variance. Its gradient is 0 where it is 0. */
 export function std(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor {
   const divisor = divisorOf("std", x, axes, options);
-  return inFull(x, (wide) => flatSqrt(squaredDeviation(wide, axes, options, divisor)));
+  return inFull("std", x, (wide) => flatSqrt(squaredDeviation(wide, axes, options, divisor)));
 }
 
 /** √Σ x², the Euclidean norm. Its gradient is 0 where it is 0. Overflows where a square does, from 1.8e19 on. */
 export function norm(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   checkedAxes("norm", x, axes);
-  return inFull(x, (wide) => flatSqrt(square(wide).sum(axes, options)));
+  return inFull("norm", x, (wide) => flatSqrt(square(wide).sum(axes, options)));
 }
 
 /** Computes in f32, and rounds once. */
-function inFull(x: Tensor, body: (wide: Tensor) => Tensor): Tensor {
+function inFull(op: string, x: Tensor, body: (wide: Tensor) => Tensor): Tensor {
+  checkFloats(op, x);
   const dtype: DType = x.dtype;
   return tidy(() => body(dtype === "f16" || dtype === "bf16" ? x.to("f32") : x).to(dtype));
 }

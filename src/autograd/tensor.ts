@@ -3,6 +3,7 @@ import {
   type DType,
   type Gpu,
   type GpuArray,
+  type HostArray,
   isFloating,
   isHalf,
   normaliseAxis,
@@ -13,7 +14,7 @@ import {
 import { GpuError, ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
 import { autocastInputs } from "./autocast.ts";
-import { checkGradient, describe, INSPECT } from "./describe.ts";
+import { checkFloats, checkGradient, describe, INSPECT } from "./describe.ts";
 import { callHook } from "./hook.ts";
 import { DERIVED, goBack } from "./pass.ts";
 import { runOp } from "./record.ts";
@@ -249,7 +250,7 @@ export class Tensor implements GradientSink, Source {
    * Overwrites the values: an input slot. A graph that still needs the old ones says so in backward. f16 and bf16 take floats, which are
    * rounded, or a Uint16Array of their bits.
    */
-  write(data: TypedArray | Uint16Array<ArrayBuffer>): void {
+  write(data: HostArray): void {
     this.gpu.write(this.#array, data);
   }
 
@@ -324,6 +325,7 @@ export class Tensor implements GradientSink, Source {
   }
   /** Mean over some dimensions: Σ / n. In f32 for halves, whose sums overflow. */
   mean(axes?: Axes, options: { keepDim?: boolean } = {}): Tensor {
+    checkFloats("mean", this);
     return tidy(() => {
       const total = (isHalf(this.dtype) ? this.to("f32") : this).sum(axes, options);
       return total.mul(total.size / this.size).to(this.dtype);

@@ -15,7 +15,7 @@ import { KernelCache, type KernelSpec } from "./kernel.ts";
 import { LeakReporter } from "./leaks.ts";
 import { MemoryLedger, showLargest } from "./ledger.ts";
 import { chooseMatrices, type MatrixConfig, type MatrixSizes } from "./matrix-sizes.ts";
-import { Pool, type PoolBuffer, type PoolStatistics } from "./pool.ts";
+import { Pool, type PoolBuffer, type PoolStatistics, type Wanted } from "./pool.ts";
 import { Recorder, type RecorderStatistics } from "./recorder.ts";
 import { Watch } from "./watch.ts";
 
@@ -124,14 +124,14 @@ export class Device {
     this.recorder.dispatch(this.kernels.get(spec), bindings, params, grid, work);
   }
 
-  acquire(bytes: number): PoolBuffer {
+  acquire(bytes: number, wanted?: Wanted): PoolBuffer {
     this.#throwFailure();
-    if (!this.pool.fits(bytes)) this.trim();
-    if (!this.pool.fits(bytes)) {
+    if (!this.pool.fits(bytes, wanted)) this.trim();
+    if (!this.pool.fits(bytes, wanted)) {
       this.captures.reclaim();
       this.trim();
     }
-    const buffer = this.pool.acquire(bytes);
+    const buffer = this.pool.acquire(bytes, wanted);
     if (this.watch.isTracing) this.recorder.clear(buffer);
     return buffer;
   }
