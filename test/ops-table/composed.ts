@@ -56,7 +56,7 @@ const stack: ComposedRow = {
         [3, 4],
         [3, 5],
       ],
-      message: /\[1, 3, 4\] and \[1, 3, 5\] differ/,
+      message: /^stack: \[3, 4\] and \[3, 5\] differ in shape/,
     },
     { shapes: [[3, 4]], attrs: { axis: 3 }, message: /stack: dimension 3 is not one of a rank-3 array/ },
   ],
