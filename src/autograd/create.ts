@@ -7,11 +7,13 @@ import {
   isHalf,
   type Shape,
   showShape,
+  sizeOf,
   whatValues,
 } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { castArray, copyInto, fill, wordOf, zeros as zeroArray } from "../ops/index.ts";
 import { checkGpu } from "./describe.ts";
+import { Stream } from "./random.ts";
 import { Tensor } from "./tensor.ts";
 
 /** Values for a new tensor: numbers make f32, booleans and Uint8Array bool. */
@@ -93,6 +95,21 @@ export function zeros(gpu: Gpu, shape: Shape, options?: CreationOptions): Tensor
 
 export function ones(gpu: Gpu, shape: Shape, options?: CreationOptions): Tensor {
   return full(gpu, shape, 1, options);
+}
+
+/** Zeros of the shape, the type and the device of x. */
+export const zerosLike = (x: Tensor, { dtype = x.dtype }: CreationOptions = {}): Tensor =>
+  full(x.gpu, x.shape, 0, { dtype });
+/** Ones of the shape, the type and the device of x. */
+export const onesLike = (x: Tensor, { dtype = x.dtype }: CreationOptions = {}): Tensor =>
+  full(x.gpu, x.shape, 1, { dtype });
+
+/** Normal numbers (mean 0, deviation 1) of a stream, drawn on the host: the same stream gives the same tensor. */
+export function randn(gpu: Gpu, shape: Shape, stream: Stream, { dtype }: CreationOptions = {}): Tensor {
+  checkShape("randn", shape);
+  if (!(stream instanceof Stream))
+    throw new ShapeError("randn: no stream; pass one: randn(gpu, shape, Stream.seed(0))");
+  return tensor(gpu, stream.normal(sizeOf(shape)), shape, { dtype: dtype ?? "f32" });
 }
 
 /** start, start + step, ... up to `end`, which is not included: found in float64, then rounded. */
