@@ -1,4 +1,4 @@
-import { type DType, isHalf, normaliseAxis, sizeOf } from "../array/index.ts";
+import { type DType, isFloating, isHalf, normaliseAxis, sizeOf } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
 import { full } from "./create.ts";
@@ -85,7 +85,13 @@ export function prod(x: Tensor, axes?: Axes, { keepDim = false }: ReduceOptions 
   return tidy(() => {
     const wide = isHalf(x.dtype) ? x.to("f32") : x;
     const [outer, n] = [sizeOf(result), sizeOf([...reduced].map((axis) => x.shape[axis] as number))];
-    if (n === 0) return full(x.gpu, result, 1, { dtype: x.dtype });
+    if (n === 0 && !isFloating(x.dtype)) return full(x.gpu, result, 1, { dtype: x.dtype });
+    // Of nothing, by way of a sum, so that the gradient (of no elements) has a way back.
+    if (n === 0)
+      return wide
+        .sum([...reduced], { keepDim })
+        .add(1)
+        .to(x.dtype);
     let y = wide.permute(...kept, ...reduced).reshape(outer, n);
     while ((y.shape[1] as number) > 1) y = halved(y);
     return y.reshape(...result).to(x.dtype);
