@@ -176,21 +176,6 @@ places("what was put there by hand is added to", async () => {
   free(w, wrong);
 });
 
-places("a parameter of two optimisers collects in the later one's arena", async () => {
-  const w = parameter([12, 8], 1);
-  const [first, second] = [new AdamW([w]), new AdamW([w])];
-  const backward = (): void => tidy(() => ad.linear(x, w).sum().backward());
-  second.zeroGrad();
-  backward();
-  const once = await placeOf(second, 0);
-  first.zeroGrad();
-  backward();
-  assert.equal([...(await placeOf(second, 0))], [...once.map((g) => g + g)]);
-  first.dispose();
-  second.dispose();
-  w.dispose();
-});
-
 places("a captured backward adds or writes as a plain one does, whoever sets gradients to zero", async () => {
   const w = parameter([12, 8], 1);
   const optimiser = new AdamW([w]);

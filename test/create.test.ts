@@ -1,7 +1,19 @@
 // Tensors made from numbers: values, types, sizes, refusals.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { arange, eye, full, ones, type Tensor, tidy, zeros } from "../src/autograd/index.ts";
+import {
+  arange,
+  eye,
+  full,
+  ones,
+  onesLike,
+  randn,
+  Stream,
+  type Tensor,
+  tidy,
+  zeros,
+  zerosLike,
+} from "../src/autograd/index.ts";
 import { ShapeError } from "../src/gpu/index.ts";
 import { liveBytes, gpu as openTestGpu } from "./device.ts";
 
@@ -31,6 +43,29 @@ create("full, zeros and ones fill any type", async () => {
   assert.equal(await valuesOf(full(gpu, [2], 0.1, { dtype: "bf16" })), [0.10009765625, 0.10009765625]);
   assert.equal(await valuesOf(full(gpu, [], Number.NEGATIVE_INFINITY)), [Number.NEGATIVE_INFINITY]);
   assert.equal(await valuesOf(zeros(gpu, [2, 0])), []);
+});
+
+create("zerosLike and onesLike take shape, type and device", async () => {
+  for (const dtype of ["f32", "bf16", "i32"] as const) {
+    const x = full(gpu, [2, 1], 5, { dtype });
+    for (const [value, like] of [zerosLike, onesLike].entries()) {
+      const made = like(x);
+      assert.equal([made.dtype, [...made.shape], made.gpu === gpu], [dtype, [2, 1], true]);
+      assert.equal(await valuesOf(made), [value, value]);
+      assert.is(like(x, { dtype: "u32" }).dtype, "u32");
+    }
+    x.dispose();
+  }
+});
+
+create("randn draws what its stream gives", async () => {
+  const stream = Stream.seed(3).fold("weights");
+  const x = randn(gpu, [3, 5], stream);
+  assert.equal([...x.shape], [3, 5]);
+  assert.equal(await valuesOf(x), [...stream.normal(15)]);
+  assert.is(randn(gpu, [2], stream, { dtype: "f16" }).dtype, "f16");
+  assert.throws(() => randn(gpu, [2], undefined as never), /^randn: no stream; pass one/);
+  assert.throws(() => randn(gpu, 2 as never, stream), /^randn: 2 is no shape/);
 });
 
 create("arange stops before its end, in float64 until it is rounded", async () => {

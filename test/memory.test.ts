@@ -196,7 +196,7 @@ totals("an exceeded budget names the largest tensors and the way out", async () 
     const { message } = error as GpuError;
     assert.match(
       message,
-      /^pool: 1\.0 MiB more would exceed the budget of 2\.0 MiB \(live 1\.\d MiB, pooled/,
+      /^pool: 1\.0 MiB more for f32 \[500, 500\] would exceed the budget of 2\.0 MiB \(live 1\.\d MiB, pooled/,
     );
     assert.match(message, /free tensors \(tidy, dispose\), use smaller batches, or raise ADAMIX_MEMORY_MB/);
     assert.match(

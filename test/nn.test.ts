@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import {
   type DrawSource,
   mul,
-  type Parameter,
+  Parameter,
   Stream,
   sum,
   type Tensor,
@@ -79,6 +79,71 @@ modules("parameters are named by the way to them, in order of declaration", () =
     names.map((name) => `layer.0.${name}`),
   );
   assert.is(countParameters(block.parameters()), 15 + 5 + 4 * 5 + 15);
+});
+
+class Holder extends Module {
+  held: unknown;
+
+  constructor(held: unknown) {
+    super();
+    this.held = held;
+  }
+}
+
+modules("parameters in Maps, Sets, plain records and nested arrays are found", () => {
+  const linear = (): Linear => new Linear(gpu, 2, 2);
+  const namesIn = (held: unknown): string[] => [...new Holder(held).stateDict().keys()];
+  const pair = (way: string): string[] => [`held.${way}.weight`, `held.${way}.bias`];
+  assert.equal(namesIn(new Map([["key", linear()]])), pair("key"));
+  assert.equal(namesIn(new Map([[7, [linear()]]])), pair("7.0"));
+  assert.equal(namesIn(new Set([linear(), linear()])), [...pair("0"), ...pair("1")]);
+  assert.equal(namesIn({ a: linear(), b: Parameter.zeros(gpu, [2]) }), [...pair("a"), "held.b"]);
+  assert.equal(namesIn([[], [linear()]]), pair("1.0"));
+  // Of what is no container nothing is looked at.
+  assert.equal(
+    namesIn(
+      new (class {
+        inner = linear();
+      })(),
+    ),
+    [],
+  );
+});
+
+modules("what is reached twice comes once, by its first name, and a way back to the parent ends", () => {
+  const linear = new Linear(gpu, 2, 3);
+  const tied = new Holder([linear, linear, { weight: linear.weight }]);
+  assert.equal([...tied.stateDict().keys()], ["held.0.weight", "held.0.bias"]);
+  assert.is(countParameters(tied.parameters()), 9);
+  assert.is(countParameters([...linear.parameters(), ...tied.parameters()]), 9);
+  const child = new Holder([linear]);
+  const parent = new Holder(child);
+  (child.held as unknown[]).push(parent);
+  assert.equal([...parent.stateDict().keys()], ["held.held.0.weight", "held.held.0.bias"]);
+  parent.dispose();
+  assert.not.ok(linear.weight.array.alive);
+});
+
+modules("a module that names its parameters itself is asked for them", () => {
+  class Hidden extends Module {
+    readonly #weight = Parameter.zeros(gpu, [2]);
+    override *namedParameters(prefix = ""): IterableIterator<[string, Parameter]> {
+      yield* super.namedParameters(prefix);
+      yield [`${prefix}weight`, this.#weight];
+    }
+  }
+  const hidden = new Hidden();
+  assert.equal([...new Holder([hidden, hidden]).stateDict().keys()], ["held.0.weight"]);
+  assert.equal([...hidden.stateDict().keys()], ["weight"]);
+});
+
+modules("a tensor that requires a gradient, and would be trained by nobody, is refused", () => {
+  const w = tensor(gpu, [1, 2]);
+  const net = new Holder({ w });
+  assert.equal(net.parameters(), []);
+  w.requiresGrad = true;
+  const message = /^Holder\.held\.w: a tensor that requires a gradient is no Parameter; use Parameter\.from/;
+  assert.throws(() => net.parameters(), message);
 });
 
 modules("a frozen module records nothing, and its input still gets a gradient", async () => {

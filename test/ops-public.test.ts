@@ -22,6 +22,8 @@ const elsewhere: Readonly<Record<string, string>> = {
   apply: "ops.test.ts: every row goes through it",
   cacheWrite: "products.test.ts",
   grad: "autograd-grad.test.ts",
+  onesLike: "create.test.ts",
+  zerosLike: "create.test.ts",
 };
 
 const test = suite("public functions");

@@ -218,6 +218,20 @@ types("the rows of values that were chosen get the gradient, and a mask blocks i
   x.dispose();
 });
 
+types("a product of integers is one, of nothing too", async () => {
+  const x = tensor(gpu, Int32Array.of(2, -3, 4, 5, 0, 7), [2, 3]);
+  const results = [ad.prod(x, 1), ad.prod(x.slice(1, 0, 0), 1), ad.prod(x.slice(0, 0, 1))];
+  assert.equal(
+    results.map(({ dtype }) => dtype),
+    ["i32", "i32", "i32"],
+  );
+  const values = await Promise.all(results.map((y) => y.data()));
+  assert.equal(
+    values.map((y) => [...y]),
+    [[-24, 0], [1, 1], [-24]],
+  );
+});
+
 types("a long sum is as good as its parts, and the same each time", async () => {
   const n = 3_000_001;
   const values = new Float32Array(n).fill(0.1);

@@ -75,7 +75,8 @@ export class Storage implements Holding {
     const chunks: PoolBuffer[] = [];
     try {
       for (let start = 0; start < Math.max(bytes, 1); start += chunkBytes) {
-        chunks.push(device.acquire(Math.min(chunkBytes, Math.max(bytes, 1) - start)));
+        const rest = Math.max(bytes, 1) - start;
+        chunks.push(device.acquire(Math.min(chunkBytes, rest), { array: this, bytes: rest }));
       }
     } catch (error) {
       for (const chunk of chunks) device.pool.release(chunk);

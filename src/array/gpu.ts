@@ -10,8 +10,18 @@ import {
   type Work,
 } from "../gpu/index.ts";
 import { chunkBytesFor } from "./chunks.ts";
-import { bytesOf, type DType, decode, dtypeOf, encode, type TypedArray } from "./dtype.ts";
+import {
+  bytesOf,
+  checkDType,
+  type DType,
+  decode,
+  dtypeOf,
+  encode,
+  type HostArray,
+  type TypedArray,
+} from "./dtype.ts";
 import { GpuArray, Storage } from "./gpu-array.ts";
+import { checkHostArray } from "./host-values.ts";
 import { lastOf, MAX_RANK, type Shape, showShape, sizeOf } from "./shape.ts";
 
 export interface GpuOptions {
@@ -84,6 +94,9 @@ export class Gpu {
   }
 
   #checked(shape: Shape, dtype: DType, rowLength: number, options: { readonly zeros?: boolean }): GpuArray {
+    checkDType("array", dtype);
+    if (!Array.isArray(shape))
+      throw new ShapeError(`array: a shape is a list of sizes, such as [2, 3], and no ${typeof shape}`);
     if (shape.length > MAX_RANK)
       throw new ShapeError(`array: rank ${shape.length} of ${showShape(shape)} is above ${MAX_RANK}`);
     for (const n of shape) {
@@ -115,9 +128,12 @@ export class Gpu {
    * An array holding a copy of `data`, which has as many elements as `shape`. `dtype` other than the data's own:
    * f16 or bf16 for floats, which are rounded, or for a Uint16Array of their bits.
    */
-  from(data: TypedArray, shape?: Shape, dtype?: DType): GpuArray;
-  from(data: TypedArray | Uint16Array<ArrayBuffer>, shape: Shape, dtype: DType): GpuArray;
-  from(data: TypedArray | Uint16Array<ArrayBuffer>, shape: Shape = [data.length], dtype?: DType): GpuArray {
+  from(data: Exclude<HostArray, Uint16Array>, shape?: Shape, dtype?: DType): GpuArray;
+  from(data: HostArray, shape: Shape, dtype: DType): GpuArray;
+  from(data: HostArray, shape: Shape = [data.length], dtype?: DType): GpuArray {
+    checkHostArray("array", data);
+    if (!Array.isArray(shape))
+      throw new ShapeError(`array: a shape is a list of sizes, such as [2, 3], and no ${typeof shape}`);
     if (data.length !== sizeOf(shape)) {
       throw new ShapeError(`array: ${data.length} values do not fill ${showShape(shape)} (${sizeOf(shape)})`);
     }
@@ -143,10 +159,16 @@ export class Gpu {
   }
 
   /** Overwrites a contiguous array, after all commands recorded so far. */
-  write(array: GpuArray, data: TypedArray | Uint16Array<ArrayBuffer>): void {
+  write(array: GpuArray, data: HostArray): void {
     array.assertAlive();
+    checkHostArray("write", data);
     const words = encode(data, array.dtype);
-    if (data.length !== array.size || !words || !array.isContiguous) {
+    if (!array.isContiguous) {
+      throw new ShapeError(
+        `write: ${array.dtype} ${showShape(array.shape)} is a view whose elements do not lie in order; write to the tensor that it is a view of`,
+      );
+    }
+    if (data.length !== array.size || !words) {
       const given = data instanceof Uint16Array ? "u16" : dtypeOf(data);
       throw new ShapeError(
         `write: ${data.length} ${given} values into ${array.dtype} ${showShape(array.shape)}`,

@@ -1,10 +1,12 @@
 export {
   bytesOf,
+  checkDType,
   type DType,
   decode,
   dtypeOf,
   encode,
   type HalfType,
+  type HostArray,
   isFloating,
   isHalf,
   type TypedArray,
@@ -12,6 +14,7 @@ export {
 export { Gpu, type GpuOptions, type GradientPlaces, openGpu } from "./gpu.ts";
 export { GpuArray, Storage } from "./gpu-array.ts";
 export { bfloat16ToFloat32, float32ToBfloat16, float32ToHalf, halfToFloat32, roundToHalf } from "./half.ts";
+export { whatValues } from "./host-values.ts";
 export {
   broadcastShapes,
   broadcastStrides,

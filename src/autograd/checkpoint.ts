@@ -124,7 +124,7 @@ class CheckpointNode extends Node {
     super(
       gpu,
       "checkpoint",
-      y.dtype,
+      y,
       needsOf(targets, (target) => target !== null),
       targets,
       saved,

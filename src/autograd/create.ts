@@ -1,26 +1,66 @@
-import { type DType, dtypeOf, type Gpu, isHalf, type Shape, type TypedArray } from "../array/index.ts";
+import {
+  checkDType,
+  type DType,
+  dtypeOf,
+  type Gpu,
+  type HostArray,
+  isHalf,
+  type Shape,
+  showShape,
+  sizeOf,
+  whatValues,
+} from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { castArray, copyInto, fill, wordOf, zeros as zeroArray } from "../ops/index.ts";
+import { checkGpu } from "./describe.ts";
+import { Stream } from "./random.ts";
 import { Tensor } from "./tensor.ts";
 
 /** Values for a new tensor: numbers make f32, booleans and Uint8Array bool. */
-export type Values = TypedArray | readonly number[] | readonly boolean[];
+export type Values = Exclude<HostArray, Uint16Array> | readonly number[] | readonly boolean[];
 
 /**
  * A tensor with a copy of `values`. `shape` defaults to [length], `dtype` to the values' own; another is cast to on the
  * host: floats to f16 or bf16 (nearest even), numbers to i32 or u32 (toward 0), to bool by value != 0.
  */
 export function tensor(gpu: Gpu, values: Values, shape?: Shape, { dtype }: { dtype?: DType } = {}): Tensor {
+  checkGpu("tensor", gpu);
+  if (dtype !== undefined) checkDType("tensor", dtype);
+  if (shape !== undefined) checkShape("tensor", shape);
   const data = hostValues(values, dtype);
   return new Tensor(gpu, gpu.from(data, shape ?? [data.length], dtype));
 }
 
-function hostValues(values: Values, dtype?: DType): TypedArray {
+/** A shape, and not what comes behind it: the type is one of the options. */
+function checkShape(op: string, shape: unknown): void {
+  if (Array.isArray(shape)) return;
+  const type = typeof shape === "string" ? '; a type goes into the options: { dtype: "i32" }' : "";
+  throw new ShapeError(`${op}: ${String(shape)} is no shape; pass a list of sizes, such as [2, 3]${type}`);
+}
+
+const STORED = [Float32Array, Int32Array, Uint32Array, Uint8Array] as const;
+
+function checkValues(values: unknown): void {
+  if (!Array.isArray(values) && !STORED.some((kind) => values instanceof kind))
+    throw new ShapeError(`tensor: ${whatValues(values)}`);
+  if (!Array.isArray(values)) return;
+  const inner: unknown = values.find((value) => typeof value !== "number" && typeof value !== "boolean");
+  if (Array.isArray(inner)) {
+    throw new ShapeError(
+      `tensor: nested lists; pass one list and a shape: tensor(gpu, values.flat(), ${showShape([values.length, inner.length])})`,
+    );
+  }
+  if (inner !== undefined)
+    throw new ShapeError(`tensor: a list with a ${typeof inner} in it, expected numbers or booleans`);
+}
+
+function hostValues(values: Values, dtype?: DType): Exclude<HostArray, Uint16Array> {
+  checkValues(values);
   const isList = Array.isArray(values);
-  const own = isList ? (typeof values[0] === "boolean" ? "bool" : "f32") : dtypeOf(values as TypedArray);
+  const own = isList ? (typeof values[0] === "boolean" ? "bool" : "f32") : dtypeOf(values as HostArray);
   const wanted = dtype ?? own;
   // A typed array of the type asked for is taken as it is. Lists of booleans are 0 and 1 as numbers.
-  if (!isList && wanted === own) return values as TypedArray;
+  if (!isList && wanted === own) return values as Exclude<HostArray, Uint16Array>;
   const numbers = values as ArrayLike<number>;
   if (wanted === "i32") return Int32Array.from(numbers);
   if (wanted === "u32") return Uint32Array.from(numbers);
@@ -35,6 +75,9 @@ export interface CreationOptions {
 
 /** A tensor of one value, filled on the device. */
 export function full(gpu: Gpu, shape: Shape, value: number, { dtype = "f32" }: CreationOptions = {}): Tensor {
+  checkGpu("full", gpu);
+  checkDType("full", dtype);
+  checkShape("full", shape);
   const made = gpu.scope(
     () => {
       const whole = gpu.empty(shape, isHalf(dtype) ? "f32" : dtype);
@@ -52,6 +95,21 @@ export function zeros(gpu: Gpu, shape: Shape, options?: CreationOptions): Tensor
 
 export function ones(gpu: Gpu, shape: Shape, options?: CreationOptions): Tensor {
   return full(gpu, shape, 1, options);
+}
+
+/** Zeros of the shape, the type and the device of x. */
+export const zerosLike = (x: Tensor, { dtype = x.dtype }: CreationOptions = {}): Tensor =>
+  full(x.gpu, x.shape, 0, { dtype });
+/** Ones of the shape, the type and the device of x. */
+export const onesLike = (x: Tensor, { dtype = x.dtype }: CreationOptions = {}): Tensor =>
+  full(x.gpu, x.shape, 1, { dtype });
+
+/** Normal numbers (mean 0, deviation 1) of a stream, drawn on the host: the same stream gives the same tensor. */
+export function randn(gpu: Gpu, shape: Shape, stream: Stream, { dtype }: CreationOptions = {}): Tensor {
+  checkShape("randn", shape);
+  if (!(stream instanceof Stream))
+    throw new ShapeError("randn: no stream; pass one: randn(gpu, shape, Stream.seed(0))");
+  return tensor(gpu, stream.normal(sizeOf(shape)), shape, { dtype: dtype ?? "f32" });
 }
 
 /** start, start + step, ... up to `end`, which is not included: found in float64, then rounded. */

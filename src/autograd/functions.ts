@@ -128,7 +128,7 @@ export const indexSelect = (x: Tensor, axis: number, indices: Tensor): Tensor =>
 /** x with y[i, indices[i, j, k], k] += source[i, j, k] for axis 1. */
 export const scatterAdd = (x: Tensor, axis: number, indices: Tensor, source: Tensor): Tensor =>
   apply(ops.scatterAdd, [x, indices, source], { axis });
-/** f32 [..., classes]: 1 at each index, else 0. */
+/** f32 [..., classes]: 1 at each index, else 0; a row of NaN where an index is out of range. */
 export const oneHot = (ids: Tensor, classes: number): Tensor => apply(ops.oneHot, [ids], { classes });
 /** x / (1 - p), or 0 with probability p, by numbers of a draw: the same for the same draw and element. */
 export const dropout = (x: Tensor, attrs: ops.DropoutAttrs): Tensor => apply(ops.dropout, [x], attrs);

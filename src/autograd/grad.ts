@@ -1,6 +1,6 @@
 import { showShape } from "../array/index.ts";
 import { GpuError } from "../gpu/index.ts";
-import { goBack, reachedFrom, rootOf } from "./pass.ts";
+import { DERIVED, goBack, reachedFrom, rootOf } from "./pass.ts";
 import type { Edge } from "./tape.ts";
 import { type BackwardOptions, Tensor } from "./tensor.ts";
 
@@ -44,7 +44,7 @@ export function grad(
   const wanted = edges.filter((edge) => edge !== null && reached.has(edge)) as Edge[]; // no null is left
   const gradients = goBack("grad", loss, gradient, { wanted, retainGraph }, (pass) => pass.results(edges));
   const missing = gradients.findIndex((array, i) => !array && edges[i] !== null && !allowUnused);
-  const results = gradients.map((array) => array && new Tensor(loss.gpu, array).markDerived());
+  const results = gradients.map((array) => array && new Tensor(loss.gpu, array).withoutHistory(DERIVED));
   if (missing < 0) return results;
   for (const result of results) result?.dispose();
   throw unused(inputs[missing] as Tensor, missing);
@@ -56,7 +56,7 @@ function edgeOf(x: Tensor, i: number, loss: Tensor, allowUnused: boolean): Edge 
   if (!x.array.alive) throw new GpuError(`grad: input ${i} ${shape} was freed; keep() it until then`);
   if (x.edge || allowUnused) return x.edge;
   throw new GpuError(
-    x.isDerived
+    x.lostHistory === DERIVED
       ? `grad: input ${i} ${shape} is a gradient, which has no history: only first derivatives exist`
       : `grad: input ${i} ${shape} requires no gradient; set requiresGrad before the forward pass`,
   );

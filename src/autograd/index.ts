@@ -1,7 +1,19 @@
 export { autocast } from "./autocast.ts";
 export { CapturedStep, type CaptureOptions, capture } from "./capture.ts";
 export { checkpoint } from "./checkpoint.ts";
-export { arange, type CreationOptions, eye, full, ones, tensor, type Values, zeros } from "./create.ts";
+export {
+  arange,
+  type CreationOptions,
+  eye,
+  full,
+  ones,
+  onesLike,
+  randn,
+  tensor,
+  type Values,
+  zeros,
+  zerosLike,
+} from "./create.ts";
 export {
   type AttentionOptions,
   abs,
@@ -99,6 +111,7 @@ export {
   max,
   min,
   norm,
+  prod,
   type ReduceOptions,
   std,
   type VarianceOptions,
@@ -131,3 +144,4 @@ export {
   where,
 } from "./selection.ts";
 export { type Axes, apply, type BackwardOptions, type MatmulOptions, Tensor } from "./tensor.ts";
+export { tril, triu } from "./triangle.ts";

@@ -1,4 +1,4 @@
-import { normaliseAxis, type Shape, showShape, sizeOf } from "../array/index.ts";
+import { normaliseAxis, type Shape, sameShape, showShape, sizeOf } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
 import { concat, expand, reshape, slice } from "./functions.ts";
@@ -45,6 +45,11 @@ function piecesOf(length: number, size: number): number[] {
 
 /** Tensors of one shape along a new dimension. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  for (const { shape } of tensors) {
+    const first = tensors[0]?.shape ?? shape;
+    if (!sameShape(shape, first))
+      throw new ShapeError(`stack: ${showShape(first)} and ${showShape(shape)} differ in shape`);
+  }
   return tidy(() =>
     concat(
       tensors.map((x) => {

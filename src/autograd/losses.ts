@@ -28,11 +28,13 @@ export interface CrossEntropyOptions extends NllOptions {
 
 /** -log softmax(logits)[label]: logits [..., C], labels [...] i32 -> scalar, or [...] with reduction "none". */
 export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Tensor {
+  checkLabels("crossEntropy", labels);
   return apply(ops.crossEntropy, [logits, labels], classAttrs("crossEntropy", options));
 }
 
 /** -logp[label] of log-probabilities: logp [..., C], labels [...] i32 -> scalar, or [...] with reduction "none". */
 export function nllLoss(logp: Tensor, labels: Tensor, options: NllOptions = {}): Tensor {
+  checkLabels("nllLoss", labels);
   return apply(ops.nllLoss, [logp, labels], classAttrs("nllLoss", options));
 }
 
@@ -154,6 +156,11 @@ const LARGEST = 3.4e38;
 function classAttrs(op: string, { weight, ...attrs }: CrossEntropyOptions): ops.CrossEntropyAttrs {
   if (weight?.needsGradient) throw new ShapeError(`${op}: class weights get no gradient; detach() them`);
   return { ...attrs, classWeights: weight?.array };
+}
+
+function checkLabels(op: string, { dtype }: Tensor): void {
+  if (dtype !== "i32")
+    throw new ShapeError(`${op}: labels of ${dtype}, expected i32; cast them with to("i32")`);
 }
 
 /** δ-limited: c (|d| - c/2) with c = min(|d|, δ), which is d²/2 below δ and linear above. */

@@ -3,12 +3,14 @@ import {
   type Gpu,
   type GpuArray,
   type HalfType,
+  type HostArray,
   type Shape,
   showShape,
-  type TypedArray,
 } from "../array/index.ts";
 import { GpuError, ShapeError } from "../gpu/index.ts";
 import { accumulate, castArray, copyInto, fill } from "../ops/index.ts";
+import { checkGpu } from "./describe.ts";
+import { DERIVED } from "./pass.ts";
 import { untrack } from "./scope.ts";
 import { isSameMemory } from "./tape.ts";
 import { Tensor } from "./tensor.ts";
@@ -34,6 +36,8 @@ export interface PartWriter {
 export class Parameter extends Tensor {
   readonly slices: number;
   readonly decay: boolean;
+  /** The arena that it is updated in; null outside of one, and once that is disposed. */
+  holder: object | null = null;
   #drawn: GpuArray | null = null;
   #place: GpuArray | null = null;
   /** The epoch in which the place holds zeros, so that a gradient may be written there and need not be added. */
@@ -93,15 +97,17 @@ export class Parameter extends Tensor {
   /** A parameter holding a copy of `data`. `dtype` f16 or bf16: for frozen weights, which then take half the memory. */
   static from(
     gpu: Gpu,
-    data: TypedArray,
+    data: Exclude<HostArray, Uint16Array>,
     shape: Shape,
     { dtype, ...options }: ParameterOptions & { readonly dtype?: DType } = {},
   ): Parameter {
+    checkGpu("Parameter", gpu);
     return new Parameter(gpu, gpu.from(data, shape, dtype), options);
   }
 
   /** A parameter of zeros. Its memory is taken when it is first used. */
   static zeros(gpu: Gpu, shape: Shape, options: ParameterOptions = {}): Parameter {
+    checkGpu("Parameter", gpu);
     return new Parameter(gpu, gpu.zeros(shape), options);
   }
 
@@ -127,7 +133,7 @@ export class Parameter extends Tensor {
    */
   moveTo(values: GpuArray, gradient: GpuArray, drawn: GpuArray | null = null): void {
     this.replaceArray(values);
-    super.grad = new Tensor(this.gpu, gradient).markDerived();
+    super.grad = new Tensor(this.gpu, gradient).withoutHistory(DERIVED);
     this.#place = gradient;
     this.#zeroEpoch = null;
     this.#drawn?.release();

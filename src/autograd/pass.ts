@@ -110,16 +110,14 @@ export class BackwardPass implements Pass {
   deliver(node: Node, input: number, dx: GpuArray, touched: readonly GpuArray[]): void {
     const target = node.targets[input];
     if (!target) return;
+    if (!dx.hasShape(target.shape)) {
+      throw new GpuError(
+        `backward: "${node.name}" gave a gradient ${showShape(dx.shape)} for input ${input}, which is ${showShape(target.shape)}`,
+      );
+    }
     const typed = castArray(this.#gpu, dx, target.dtype);
     if (target instanceof Node) target.collect(typed, touched);
-    else {
-      if (!dx.hasShape(target.shape)) {
-        throw new GpuError(
-          `backward: "${node.name}" gave a gradient ${showShape(dx.shape)} for input ${input}, which is ${showShape(target.shape)}`,
-        );
-      }
-      this.#deliverToSink(target, typed, touched);
-    }
+    else this.#deliverToSink(target, typed, touched);
   }
 
   #deliverToSink(sink: GradientSink, dx: GpuArray, touched: readonly GpuArray[]): void {
@@ -224,6 +222,10 @@ export function goBack<T>(
   );
 }
 
+/** Why a gradient, and what is computed from some, has no history. */
+export const DERIVED =
+  "the tensor was computed from gradients, which have no history: only first derivatives exist";
+
 /** All that gradients flow to from an edge. */
 export function reachedFrom(root: Edge): ReadonlySet<Edge> {
   const found = new Set<Edge>([root]);
@@ -235,7 +237,7 @@ export function reachedFrom(root: Edge): ReadonlySet<Edge> {
 }
 
 /** What backward begins with, after checking that it can. */
-export function rootOf(name: string, { gpu, array, edge, isDerived }: Source, dy?: Source): Edge {
+export function rootOf(name: string, { gpu, array, edge, lostHistory }: Source, dy?: Source): Edge {
   const shape = showShape(array.shape);
   if (!array.alive || dy?.array.alive === false) {
     const what = array.alive ? "the gradient that was given" : `the tensor ${shape}`;
@@ -255,8 +257,6 @@ export function rootOf(name: string, { gpu, array, edge, isDerived }: Source, dy
   if (dy && dy.gpu !== gpu) throw new GpuError(`${name}: the gradient is of another device`);
   if (edge) return edge;
   throw new GpuError(
-    isDerived
-      ? `${name}: the tensor was computed from gradients, which have no history: only first derivatives exist`
-      : `${name}: the tensor was not computed from anything that requires a gradient`,
+    `${name}: ${lostHistory ?? "the tensor was not computed from anything that requires a gradient"}`,
   );
 }

@@ -1,7 +1,9 @@
-import { type DType, normaliseAxis, sizeOf } from "../array/index.ts";
+import { type DType, isFloating, isHalf, normaliseAxis, sizeOf } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
-import { flatSqrt, square } from "./functions.ts";
+import { full } from "./create.ts";
+import { checkFloats } from "./describe.ts";
+import { concat, flatSqrt, square } from "./functions.ts";
 import { noGrad, tidy } from "./scope.ts";
 import { eq, ne } from "./selection.ts";
 import { type Axes, apply, type Tensor } from "./tensor.ts";
@@ -54,23 +56,59 @@ export interface VarianceOptions extends ReduceOptions {
  */
 export function variance(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor {
   const divisor = divisorOf("variance", x, axes, options);
-  return inFull(x, (wide) => squaredDeviation(wide, axes, options, divisor));
+  return inFull("variance", x, (wide) => squaredDeviation(wide, axes, options, divisor));
 }
 
 /** The square root of the variance. Its gradient is 0 where it is 0. */
 export function std(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tensor {
   const divisor = divisorOf("std", x, axes, options);
-  return inFull(x, (wide) => flatSqrt(squaredDeviation(wide, axes, options, divisor)));
+  return inFull("std", x, (wide) => flatSqrt(squaredDeviation(wide, axes, options, divisor)));
 }
 
 /** √Σ x², the Euclidean norm. Its gradient is 0 where it is 0. Overflows where a square does, from 1.8e19 on. */
 export function norm(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   checkedAxes("norm", x, axes);
-  return inFull(x, (wide) => flatSqrt(square(wide).sum(axes, options)));
+  return inFull("norm", x, (wide) => flatSqrt(square(wide).sum(axes, options)));
+}
+
+/**
+ * The product over some dimensions, 1 of nothing: halves are multiplied with one another until one element is left, so
+ * that the gradient holds where elements are 0. In f32 for halves.
+ */
+export function prod(x: Tensor, axes?: Axes, { keepDim = false }: ReduceOptions = {}): Tensor {
+  const reduced = new Set(checkedAxes("prod", x, axes));
+  const all = [...x.shape.keys()];
+  const kept = all.filter((axis) => !reduced.has(axis));
+  const result = keepDim
+    ? x.shape.map((n, axis) => (reduced.has(axis) ? 1 : n))
+    : kept.map((axis) => x.shape[axis] as number);
+  return tidy(() => {
+    const wide = isHalf(x.dtype) ? x.to("f32") : x;
+    const [outer, n] = [sizeOf(result), sizeOf([...reduced].map((axis) => x.shape[axis] as number))];
+    if (n === 0 && !isFloating(x.dtype)) return full(x.gpu, result, 1, { dtype: x.dtype });
+    // Of nothing, by way of a sum, so that the gradient (of no elements) has a way back.
+    if (n === 0)
+      return wide
+        .sum([...reduced], { keepDim })
+        .add(1)
+        .to(x.dtype);
+    let y = wide.permute(...kept, ...reduced).reshape(outer, n);
+    while ((y.shape[1] as number) > 1) y = halved(y);
+    return y.reshape(...result).to(x.dtype);
+  });
+}
+
+/** [outer, n] -> [outer, ceil(n / 2)]: column j times column j + ceil(n / 2), where there is one. */
+function halved(x: Tensor): Tensor {
+  const n = x.shape[1] as number;
+  const half = Math.floor(n / 2);
+  const pairs = x.slice(1, 0, half).mul(x.slice(1, n - half, n));
+  return n % 2 === 0 ? pairs : concat([pairs, x.slice(1, half, half + 1)], 1);
 }
 
 /** Computes in f32, and rounds once. */
-function inFull(x: Tensor, body: (wide: Tensor) => Tensor): Tensor {
+function inFull(op: string, x: Tensor, body: (wide: Tensor) => Tensor): Tensor {
+  checkFloats(op, x);
   const dtype: DType = x.dtype;
   return tidy(() => body(dtype === "f16" || dtype === "bf16" ? x.to("f32") : x).to(dtype));
 }

@@ -26,8 +26,8 @@ export interface Source {
   readonly array: GpuArray;
   /** What its gradient flows to; null: it needs none. */
   readonly edge: Edge | null;
-  /** Whether it was computed from gradients, and so has no history. */
-  readonly isDerived: boolean;
+  /** Why no gradient flows on from it, for errors; null where nothing was lost. */
+  readonly lostHistory: string | null;
 }
 
 /** An op that has run without leaving a node. */
@@ -124,8 +124,23 @@ function* tensorsIn(value: unknown): Iterable<Tracked> {
   else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item);
   else if (Object.getPrototypeOf(value) === Object.prototype)
     for (const item of Object.values(value)) yield* tensorsIn(item);
+  else checkHoldsNone(value);
 }
 
-function isTensor(value: object): value is Tracked {
-  return TENSOR in value;
+/** Tensors in a Map, a Set or an object of a class would be freed with the others, and fail where they are used. */
+function checkHoldsNone(value: object): void {
+  const inside =
+    value instanceof Map || value instanceof Set
+      ? [...value.values()]
+      : ArrayBuffer.isView(value)
+        ? []
+        : Object.values(value);
+  if (!current || !inside.some((item) => isTensor(item) && current?.made.has(item))) return;
+  throw new TypeError(
+    `tidy: returns tensors in a ${value.constructor.name}, which would be freed; return tensors, and records and arrays of them`,
+  );
+}
+
+export function isTensor(value: unknown): value is Tracked {
+  return typeof value === "object" && value !== null && TENSOR in value;
 }

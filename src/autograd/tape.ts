@@ -3,6 +3,7 @@ import {
   type Gpu,
   GpuArray,
   type GradientPlaces,
+  isFloating,
   isHalf,
   type Shape,
   showShape,
@@ -69,7 +70,8 @@ const NONE: GpuArray[] = [];
 export abstract class Node {
   readonly gpu: Gpu;
   readonly name: string;
-  /** Element type of the output, and so of its gradient. */
+  /** Shape and element type of the output, and so of its gradient. */
+  readonly shape: Shape;
   readonly dtype: DType;
   readonly needs: Needs;
   /** For each input that needs a gradient, what takes it. */
@@ -97,13 +99,14 @@ export abstract class Node {
   constructor(
     gpu: Gpu,
     name: string,
-    dtype: DType,
+    { shape, dtype }: Pick<GpuArray, "shape" | "dtype">,
     needs: Needs,
     targets: readonly (Edge | null)[],
     saved: Saved,
   ) {
     this.gpu = gpu;
     this.name = name;
+    this.shape = shape;
     this.dtype = dtype;
     this.needs = needs;
     this.targets = targets;
@@ -207,12 +210,12 @@ export class OpNode extends Node implements GradientPlaces {
     gpu: Gpu,
     op: AnyOp,
     attrs: unknown,
-    dtype: DType,
+    output: GpuArray,
     needs: Needs,
     targets: readonly (Edge | null)[],
     saved: Saved,
   ) {
-    super(gpu, op.name, dtype, needs, targets, saved);
+    super(gpu, op.name, output, needs, targets, saved);
     this.#op = op;
     this.#attrs = attrs;
   }
@@ -224,7 +227,9 @@ export class OpNode extends Node implements GradientPlaces {
     const needs = pass.needsOf(this);
     gpu.scope(
       () => {
-        const gradients = runOp(gpu, op, gradient, saved, this.#attrs, needs);
+        const gradients: unknown = runOp(gpu, op, gradient, saved, this.#attrs, needs);
+        if (!Array.isArray(gradients))
+          throw new GpuError(`backward: "${op.name}" returned no list of gradients`);
         for (let i = 0; i < this.targets.length; i++) {
           if (!needs[i]) continue;
           const dx = this.#checked(gradients[i], i);
@@ -249,8 +254,13 @@ export class OpNode extends Node implements GradientPlaces {
     return place;
   }
 
-  #checked(dx: GpuArray | null | undefined, i: number): GpuArray {
-    if (!dx) throw new GpuError(`backward: "${this.name}" gave no gradient for input ${i}`);
+  #checked(dx: unknown, i: number): GpuArray {
+    if (!(dx instanceof GpuArray))
+      throw new GpuError(`backward: "${this.name}" gave no gradient for input ${i}`);
+    if (!isFloating(dx.dtype))
+      throw new GpuError(
+        `backward: "${this.name}" gave a gradient of ${dx.dtype} for input ${i}; make it f32`,
+      );
     const place = this.#taken?.[i];
     if (place && !isSameMemory(place, dx)) {
       throw new GpuError(

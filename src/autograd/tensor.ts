@@ -3,6 +3,7 @@ import {
   type DType,
   type Gpu,
   type GpuArray,
+  type HostArray,
   isFloating,
   isHalf,
   normaliseAxis,
@@ -13,9 +14,11 @@ import {
 import { GpuError, ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
 import { autocastInputs } from "./autocast.ts";
-import { goBack } from "./pass.ts";
+import { checkFloats, checkGradient, describe, INSPECT } from "./describe.ts";
+import { callHook } from "./hook.ts";
+import { DERIVED, goBack } from "./pass.ts";
 import { runOp } from "./record.ts";
-import { currentRecording, noGrad, type Source, synchronous, TENSOR, tidy, track, untrack } from "./scope.ts";
+import { currentRecording, type Source, TENSOR, tidy, track, untrack } from "./scope.ts";
 import {
   addGradient,
   type Edge,
@@ -42,7 +45,7 @@ export class Tensor implements GradientSink, Source {
   #requiresGrad: boolean;
   #gradient: Tensor | null = null;
   #hooks: readonly GradientHook[] | null = null;
-  #isDerived = false;
+  #lostHistory: string | null = null;
 
   /** Takes over one reference of `array` (and of `node`). */
   constructor(gpu: Gpu, array: GpuArray, node: Node | null = null, requiresGrad = false) {
@@ -92,13 +95,13 @@ export class Tensor implements GradientSink, Source {
     return null;
   }
 
-  /** Whether this is a gradient, or was computed from some: without a history, whatever x was. */
-  get isDerived(): boolean {
-    return this.#isDerived;
+  /** Why no gradient flows on from here, for errors; null where nothing was lost. */
+  get lostHistory(): string | null {
+    return this.#lostHistory;
   }
 
-  markDerived(): this {
-    this.#isDerived = true;
+  withoutHistory(why: string | null): this {
+    this.#lostHistory = why;
     return this;
   }
 
@@ -122,6 +125,7 @@ export class Tensor implements GradientSink, Source {
   }
 
   set grad(gradient: Tensor | null) {
+    if (gradient) checkGradient(this, gradient);
     if (gradient !== this.#gradient) this.#gradient?.dispose();
     this.#gradient = gradient;
     if (gradient) untrack(gradient);
@@ -158,7 +162,7 @@ export class Tensor implements GradientSink, Source {
       return;
     }
     const own = ownGradient(this.gpu, dy).under("gradients");
-    const gradient = new Tensor(this.gpu, own).markDerived();
+    const gradient = new Tensor(this.gpu, own).withoutHistory(DERIVED);
     untrack(gradient);
     this.#gradient = gradient;
   }
@@ -193,7 +197,8 @@ export class Tensor implements GradientSink, Source {
         `onGrad: ${showShape(this.shape)} needs no gradient, so that nothing would be called; set requiresGrad first`,
       );
     }
-    const hook: GradientHook = (gradient) => callHook(this.gpu, fn, gradient);
+    const hook: GradientHook = (gradient) =>
+      callHook(this.gpu, gradient, (array) => new Tensor(this.gpu, array).withoutHistory(DERIVED), fn);
     const without = (hooks: readonly GradientHook[] | null): readonly GradientHook[] | null => {
       const left = hooks?.filter((other) => other !== hook) ?? [];
       return left.length > 0 ? left : null;
@@ -210,7 +215,7 @@ export class Tensor implements GradientSink, Source {
   detach(): Tensor {
     const { shape, offset, strides } = this.#array;
     const y = new Tensor(this.gpu, this.#array.view(shape, offset, strides));
-    return this.#isDerived ? y.markDerived() : y;
+    return y.withoutHistory(this.#lostHistory ?? (this.edge && "the tensor was detached from its history"));
   }
 
   /** Reads the values back, row-major. */
@@ -245,7 +250,7 @@ export class Tensor implements GradientSink, Source {
    * Overwrites the values: an input slot. A graph that still needs the old ones says so in backward. f16 and bf16 take floats, which are
    * rounded, or a Uint16Array of their bits.
    */
-  write(data: TypedArray | Uint16Array<ArrayBuffer>): void {
+  write(data: HostArray): void {
     this.gpu.write(this.#array, data);
   }
 
@@ -262,6 +267,15 @@ export class Tensor implements GradientSink, Source {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** "Tensor f32 [2, 3] requiresGrad": what it is, not what it holds. */
+  toString(): string {
+    return describe(this);
+  }
+
+  [INSPECT](): string {
+    return describe(this);
   }
 
   /** this + other, broadcast. */
@@ -311,6 +325,7 @@ export class Tensor implements GradientSink, Source {
   }
   /** Mean over some dimensions: Σ / n. In f32 for halves, whose sums overflow. */
   mean(axes?: Axes, options: { keepDim?: boolean } = {}): Tensor {
+    checkFloats("mean", this);
     return tidy(() => {
       const total = (isHalf(this.dtype) ? this.to("f32") : this).sum(axes, options);
       return total.mul(total.size / this.size).to(this.dtype);
@@ -358,29 +373,6 @@ export interface MatmulOptions extends ops.MatmulAttrs {
 
 export type Axes = number | readonly number[];
 
-// biome-ignore lint/suspicious/noConfusingVoidType: as in onGrad
-type HookFunction = (gradient: Tensor) => Tensor | null | undefined | void;
-
-function callHook(gpu: Gpu, fn: HookFunction, gradient: GpuArray): GpuArray | null {
-  return tidy(() =>
-    noGrad(() => {
-      const { shape, offset, strides } = gradient;
-      const given = new Tensor(gpu, gradient.view(shape, offset, strides)).markDerived();
-      const result = synchronous("onGrad", fn(given));
-      if (result === undefined || result === null) return null;
-      if (!(result instanceof Tensor))
-        throw new ShapeError(`onGrad: a ${typeof result} cannot take the place of a gradient`);
-      const { array } = result;
-      if (result.gpu !== gpu || array.dtype !== gradient.dtype || !array.hasShape(shape)) {
-        throw new ShapeError(
-          `onGrad: ${array.dtype} ${showShape(array.shape)} cannot take the place of a gradient ${gradient.dtype} ${showShape(shape)} of this device`,
-        );
-      }
-      return array.view(array.shape, array.offset, array.strides);
-    }),
-  );
-}
-
 /**
  * Runs an op on tensors: checks shapes, records its kernels, and remembers how to go back when an input
  * needs a gradient.
@@ -392,7 +384,7 @@ export function apply<I extends ops.Inputs, A, S extends ops.Saved>(
 ): Tensor {
   // The types tie inputs to the op where it is declared; here they are only a list.
   const anyOp = op as unknown as ops.AnyOp;
-  const { gpu, output, node, isDerived } = runOp(anyOp, autocastInputs(anyOp, operands), attrs);
+  const { gpu, output, node, lostHistory } = runOp(anyOp, autocastInputs(anyOp, operands), attrs);
   const y = new Tensor(gpu, output, node);
-  return isDerived ? y.markDerived() : y;
+  return lostHistory ? y.withoutHistory(lostHistory) : y;
 }

@@ -1,4 +1,4 @@
-import type { Binding, Bindings } from "./dispatch.ts";
+import { type Binding, type Bindings, checkSharing } from "./dispatch.ts";
 import type { Kernel } from "./kernel.ts";
 
 interface Entry {
@@ -49,7 +49,7 @@ export class BindGroups {
     return this.#size;
   }
 
-  /** The group of these bindings, which `checkBindings` has let pass. */
+  /** The group of these bindings, which `checkBindings` has let pass. Throws where they share what is written. */
   get(kernel: Kernel, bindings: Bindings): GPUBindGroup {
     const hash = hashOf(kernel, bindings);
     for (let entry = this.#generation.ofKernel[kernel.id]?.get(hash); entry; entry = entry.next ?? undefined)
@@ -64,6 +64,7 @@ export class BindGroups {
   }
 
   #add(kernel: Kernel, bindings: Bindings, hash: number): GPUBindGroup {
+    checkSharing(kernel, bindings); // once: the same bindings are found next time
     // Batches of ever new lengths would collect groups without end.
     if (this.#size >= MOST_GROUPS) this.clear();
     const { ofKernel, unseen } = this.#generation;

@@ -2,6 +2,7 @@ import { BindGroups } from "./bind-groups.ts";
 import {
   type Binding,
   checkBindings,
+  checkSharing,
   countWrites,
   type DispatchNote,
   type Grid,
@@ -91,6 +92,7 @@ export class CommandList {
   dispatch(note: DispatchNote, params: Params, grid: Grid): void {
     const { kernel, bindings } = note;
     checkBindings(kernel, bindings); // before anything is taken down
+    checkSharing(kernel, bindings);
     const { params: layout } = kernel.layout;
     const offset = this.#paramBytes;
     const slotBytes = Math.ceil((layout?.bytes ?? 0) / this.#slotAlign) * this.#slotAlign;

@@ -15,7 +15,7 @@ import { KernelCache, type KernelSpec } from "./kernel.ts";
 import { LeakReporter } from "./leaks.ts";
 import { MemoryLedger, showLargest } from "./ledger.ts";
 import { chooseMatrices, type MatrixConfig, type MatrixSizes } from "./matrix-sizes.ts";
-import { Pool, type PoolBuffer, type PoolStatistics } from "./pool.ts";
+import { Pool, type PoolBuffer, type PoolStatistics, type Wanted } from "./pool.ts";
 import { Recorder, type RecorderStatistics } from "./recorder.ts";
 import { Watch } from "./watch.ts";
 
@@ -75,7 +75,10 @@ export class Device {
     this.adapter = found;
     this.#device = device;
     this.traits = traitsOf(found, device);
-    device.onuncapturederror = (event) => this.#fail(event.error.message);
+    device.onuncapturederror = (event) => {
+      if (this.kernels.takeError(event.error.message)) event.preventDefault();
+      else this.#fail(event.error.message);
+    };
     void device.lost.then((info) => {
       if (!this.#closed) this.#fail(`device lost: ${info.message || info.reason}`);
     });
@@ -118,19 +121,17 @@ export class Device {
   run(spec: KernelSpec, bindings: Bindings, params: Params, grid: Grid, work?: Work): void {
     this.#throwFailure();
     this.captures.checkDevice();
-    const kernel = this.kernels.get(spec);
-    this.#throwFailure(); // a kernel that does not compile
-    this.recorder.dispatch(kernel, bindings, params, grid, work);
+    this.recorder.dispatch(this.kernels.get(spec), bindings, params, grid, work);
   }
 
-  acquire(bytes: number): PoolBuffer {
+  acquire(bytes: number, wanted?: Wanted): PoolBuffer {
     this.#throwFailure();
-    if (!this.pool.fits(bytes)) this.trim();
-    if (!this.pool.fits(bytes)) {
+    if (!this.pool.fits(bytes, wanted)) this.trim();
+    if (!this.pool.fits(bytes, wanted)) {
       this.captures.reclaim();
       this.trim();
     }
-    const buffer = this.pool.acquire(bytes);
+    const buffer = this.pool.acquire(bytes, wanted);
     if (this.watch.isTracing) this.recorder.clear(buffer);
     return buffer;
   }

@@ -70,6 +70,26 @@ export function checkBindings(kernel: Kernel, bindings: Bindings): void {
   }
 }
 
+/**
+ * Throws where a dispatch would write to memory that another of its bindings sees: WebGPU takes a buffer for reading or
+ * for writing, not for both, and for two writes only where they do not meet.
+ */
+export function checkSharing(kernel: Kernel, bindings: Bindings): void {
+  const { bindings: wanted } = kernel.layout;
+  for (const written of wanted) {
+    if (!written.writes) continue;
+    const y = bindings[written.name] as Binding;
+    for (const { name, writes } of wanted) {
+      const x = bindings[name] as Binding;
+      if (x.buffer !== y.buffer || name === written.name) continue;
+      if (writes && (x.offset + x.bytes <= y.offset || y.offset + y.bytes <= x.offset)) continue;
+      throw new GpuError(
+        `${kernel.label}: "${name}" and "${written.name}" share memory, and "${written.name}" is written; let it be another array`,
+      );
+    }
+  }
+}
+
 /** Counts a dispatch in the versions of the buffers that it writes to. */
 export function countWrites(kernel: Kernel, bindings: Bindings): void {
   const { bindings: wanted } = kernel.layout;
@@ -115,8 +135,17 @@ export class ParamWords {
       if (value === undefined)
         throw new ShapeError(`${kernel.label}: no value passed for parameter "${field.name}"`);
       const target = field.type === "f32" ? this.#floats : field.type === "i32" ? this.#ints : this.words;
-      if (typeof value === "number") target[base + field.offset] = value;
-      else for (let i = 0; i < field.count; i++) target[base + field.offset + i] = value[i] ?? 0;
+      const n = typeof value === "number" ? 1 : field.count;
+      for (let i = 0; i < n; i++) {
+        const given = typeof value === "number" ? value : (value[i] ?? 0);
+        const at = base + field.offset + i;
+        target[at] = given;
+        // A whole number that does not read back as it was given did not fit.
+        if (target[at] !== given && field.type !== "f32")
+          throw new ShapeError(
+            `${kernel.label}: parameter "${field.name}" is ${given}, expected a ${field.type}`,
+          );
+      }
     }
   }
 }

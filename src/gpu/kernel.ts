@@ -1,4 +1,5 @@
 import { shaderText } from "../platform/index.ts";
+import { GpuError } from "./errors.ts";
 import { type EntryLayout, entryLayout, resolveUses, specialise } from "./wgsl.ts";
 
 /**
@@ -47,6 +48,8 @@ export class KernelCache {
   readonly #kernels = new Map<string, Kernel>();
   readonly #bySpec = new WeakMap<KernelSpec, Kernel>();
   readonly #onCompile: ((label: string, code: string) => void) | null;
+  /** What the driver says about the kernel that is being compiled; null while none is. */
+  #complaints: string[] | null = null;
 
   constructor(device: GPUDevice, onCompile: ((label: string, code: string) => void) | null) {
     this.#device = device;
@@ -70,10 +73,32 @@ export class KernelCache {
     return kernel;
   }
 
+  /**
+   * Takes an error of the device that is about the kernel being compiled: the caller gets it, and everything else goes
+   * on. Dawn tells errors at once, inside of the call that made them.
+   */
+  takeError(message: string): boolean {
+    this.#complaints?.push(message);
+    return this.#complaints !== null;
+  }
+
   #compile(spec: KernelSpec): Kernel {
     const label = `${spec.shader}.${spec.entry}`;
     const code = kernelCode(spec);
     this.#onCompile?.(label, code);
+    const complaints: string[] = [];
+    this.#complaints = complaints;
+    try {
+      const kernel = this.#create(spec, label, code);
+      // The first one: the others say that what has failed cannot be used.
+      if (complaints[0] !== undefined) throw new GpuError(`${label}: ${readable(complaints[0])}`);
+      return kernel;
+    } finally {
+      this.#complaints = null;
+    }
+  }
+
+  #create(spec: KernelSpec, label: string, code: string): Kernel {
     const layout = entryLayout(label, code, spec.entry);
     const entries: GPUBindGroupLayoutEntry[] = layout.bindings.map(({ binding, writes }) => ({
       binding,
@@ -96,6 +121,12 @@ export class KernelCache {
     });
     return { id: this.#kernels.size + 1, label, spec, layout, pipeline, bindGroupLayout };
   }
+}
+
+/** "line 3, column 8: what is wrong" and the line itself, of what Dawn says about WGSL; else its words. */
+function readable(complaint: string): string {
+  const [, line, column, what] = /:(\d+):(\d+) error: ([\s\S]*?)\s*(?:\n - While|$)/.exec(complaint) ?? [];
+  return what === undefined ? complaint.trim() : `line ${line}, column ${column}: ${what}`;
 }
 
 const COMPUTE = 4; // GPUShaderStage.COMPUTE

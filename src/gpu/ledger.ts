@@ -107,6 +107,7 @@ export class MemoryLedger {
 /** "3 x f32 [150, 1000] (parameters) 1.7 MiB, ..." */
 export function showLargest(tensors: readonly LargeTensor[]): string {
   return tensors
+    .filter(({ bytes }) => bytes > 2 ** 16) // what is not 0.1 MiB is no help
     .map(({ shape, dtype, scope, count, bytes }) => {
       const times = count > 1 ? `${count} x ` : "";
       return `${times}${dtype} [${shape.join(", ")}] (${scope}) ${megabytes(bytes)}`;

@@ -33,6 +33,12 @@ export interface PoolStatistics {
   readonly created: number;
 }
 
+/** The array that memory is taken for, and the bytes that it needs from here on: more than one buffer's, of a list of chunks. */
+export interface Wanted {
+  readonly array: { readonly shape: readonly number[]; readonly dtype: string };
+  readonly bytes: number;
+}
+
 const SMALLEST = 256;
 
 /**
@@ -124,13 +130,14 @@ export class Pool {
   }
 
   /** Whether `acquire` stays within the budget. */
-  fits(bytes: number): boolean {
+  fits(bytes: number, wanted?: Wanted): boolean {
     const size = this.#sizeOf(bytes);
     const isFree = this.lending?.region.free.has(size) || this.#free.has(size);
-    return isFree || this.#heldBytes + size <= this.budgetBytes;
+    return isFree || this.#heldBytes + Math.max(size, wanted?.bytes ?? 0) <= this.budgetBytes;
   }
 
-  acquire(bytes: number): PoolBuffer {
+  /** Takes none of an array's chunks when not all of them fit: `wanted`. */
+  acquire(bytes: number, wanted?: Wanted): PoolBuffer {
     const size = this.#sizeOf(bytes);
     const { region = null, run = null } = this.lending ?? {};
     let buffer = region?.free.take(size);
@@ -138,7 +145,7 @@ export class Pool {
     else {
       buffer = this.#free.take(size);
       if (buffer) this.#pooledBytes -= size;
-      else buffer = this.#create(size);
+      else buffer = this.#create(size, wanted);
     }
     buffer.region = region;
     buffer.run = run;
@@ -234,11 +241,13 @@ export class Pool {
     this.#free.put(buffer);
   }
 
-  #create(size: number): PoolBuffer {
-    if (this.#heldBytes + size > this.budgetBytes) {
+  #create(size: number, wanted: Wanted | undefined): PoolBuffer {
+    const needed = Math.max(size, wanted?.bytes ?? 0);
+    if (this.#heldBytes + needed > this.budgetBytes) {
+      const array = wanted ? ` for ${wanted.array.dtype} [${wanted.array.shape.join(", ")}]` : "";
       const captured = this.#capturedBytes > 0 ? `, captured steps ${megabytes(this.#capturedBytes)}` : "";
       throw new GpuError(
-        `pool: ${megabytes(size)} more would exceed the budget of ${megabytes(this.budgetBytes)} ` +
+        `pool: ${megabytes(needed)} more${array} would exceed the budget of ${megabytes(this.budgetBytes)} ` +
           `(live ${megabytes(this.#liveBytes)}, pooled ${megabytes(this.#pooledBytes)}${captured}): ` +
           `free tensors (tidy, dispose), use smaller batches, or raise ADAMIX_MEMORY_MB; ${this.#explain()}`,
       );

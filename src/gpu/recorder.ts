@@ -108,6 +108,7 @@ export class Recorder {
   /** Records one dispatch that nobody looks on at or counts; into a pass of its own where `timed` describes one. */
   encode(kernel: Kernel, bindings: Bindings, params: Params, grid: Grid, timed?: Timed): void {
     checkBindings(kernel, bindings);
+    const group = this.#bindGroups.get(kernel, bindings);
     const slotBytes = kernel.layout.params?.bytes ?? 0;
     // Before the buffers are marked as used by this batch: a flush begins the next one.
     if (this.#ringUsed + slotBytes + this.#slotAlign > RING_BYTES) this.flush();
@@ -117,7 +118,7 @@ export class Recorder {
     this.#offsets[0] = this.#ringUsed;
     this.#ringUsed += Math.ceil(slotBytes / this.#slotAlign) * this.#slotAlign;
     const offsets = slotBytes > 0 ? this.#offsets : NO_OFFSETS;
-    this.#encode(kernel, this.#bindGroups.get(kernel, bindings), offsets, grid, timed);
+    this.#encode(kernel, group, offsets, grid, timed);
   }
 
   /** Copies bytes between buffers, in order with the dispatches. */

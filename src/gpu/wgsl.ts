@@ -42,7 +42,8 @@ export function resolveUses(
   visit(name);
   const code = parts.join("\n");
   const words = stripComments(code);
-  const needed = EXTENSIONS.filter(([, pattern]) => pattern.test(words)).map(([name]) => `${name};\n`);
+  const needed = EXTENSIONS.filter(([, pattern]) => pattern.test(words)).map(([name]) => `${name}; `);
+  // On the first line of the text, so that its lines keep their numbers in errors.
   return `${needed.join("")}${code}`;
 }
 

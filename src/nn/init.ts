@@ -1,6 +1,6 @@
 import type { Parameter, Stream } from "../autograd/index.ts";
 import { Embedding, Linear } from "./layers.ts";
-import type { Module } from "./module.ts";
+import { type Module, partsOf } from "./module.ts";
 
 /** Draws N(mean 0, std) into a parameter. */
 export function initNormal(parameter: Parameter, stream: Stream, std: number): void {
@@ -17,20 +17,8 @@ export function initUniform(parameter: Parameter, stream: Stream, bound: number)
  * they are. Each parameter draws from a stream of its own name, so that order does not matter.
  */
 export function initBertWeights(module: Module, stream: Stream, std = 0.02): void {
-  visit(module, "", (name, part) => {
-    if (part instanceof Linear || part instanceof Embedding) initNormal(part.weight, stream.fold(name), std);
-  });
-}
-
-function visit(value: unknown, name: string, action: (name: string, module: Module) => void): void {
-  if (Array.isArray(value)) {
-    for (const [i, item] of value.entries()) visit(item, `${name}.${i}`, action);
-  } else if (isModule(value)) {
-    action(name, value);
-    for (const [key, child] of Object.entries(value)) visit(child, `${name}.${key}`, action);
+  for (const [path, part] of partsOf(module)) {
+    if (part instanceof Linear || part instanceof Embedding)
+      initNormal(part.weight, stream.fold(path === "" ? "" : `.${path}`), std);
   }
-}
-
-function isModule(value: unknown): value is Module {
-  return typeof value === "object" && value !== null && "namedParameters" in value;
 }

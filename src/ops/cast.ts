@@ -1,4 +1,4 @@
-import { type DType, type Gpu, type GpuArray, isFloating, isHalf } from "../array/index.ts";
+import { checkDType, type DType, type Gpu, type GpuArray, isFloating, isHalf } from "../array/index.ts";
 import type { KernelSpec } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { contiguous } from "./kernels.ts";
@@ -77,7 +77,10 @@ export const cast = defineOp<readonly [GpuArray], CastAttrs, { readonly from: DT
   half: { inputs: [0] },
   keepsSlices: true,
   result: (_types, { to }) => to,
-  shape: ([x]) => x,
+  shape([x], { to }) {
+    checkDType("to", to);
+    return x;
+  },
   forward(gpu, [x], { to }) {
     const y = castArray(gpu, x, to);
     return { output: y === x ? gpu.view(x, x.shape) : y, saved: { from: x.dtype } };

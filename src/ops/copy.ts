@@ -75,8 +75,8 @@ function copyBox(
     source_offset: sourceStart % source.chunkLength,
     target_offset: targetStart % target.chunkLength,
     shape,
-    source_strides: source.strides,
-    target_strides: target.strides,
+    source_strides: asWords(source.strides),
+    target_strides: asWords(target.strides),
   };
   const arrays = {
     source: chunkAt(gpu, source, sourceStart),
@@ -140,12 +140,17 @@ function copyHalvesFrom(
     source_offset: source.offset,
     target_offset: place % target.chunkLength,
     shape: source.shape,
-    source_strides: source.strides,
-    target_strides: target.strides,
+    source_strides: asWords(source.strides),
+    target_strides: asWords(target.strides),
   };
   const arrays = { source: chunk, destination: chunkAt(gpu, target, place) };
   const work = isWhole(source, target) ? { parts: { source, destination: target } } : undefined;
   gpu.run(stridedHalvesKernel, arrays, params, grid1d(Math.ceil(n / 2 / 64)), work);
+}
+
+/** Strides as a shader adds them, modulo 2^32: those of a flipped view are negative. */
+function asWords(strides: readonly number[]): number[] {
+  return strides.map((stride) => stride >>> 0);
 }
 
 /** The chunk of an array's storage that holds one of its elements. */

@@ -57,11 +57,20 @@ function paramsOf(columns: number, attrs: CrossEntropyAttrs) {
   return { columns, ignore: ignoreIndex, smoothing: labelSmoothing, mode: MODES[reduction] };
 }
 
+/** PyTorch has the classes in dimension 1, [B, C, T], where this has them last. */
+function orderHint([batch, _classes, ...places]: Shape, labels: Shape): string {
+  if (batch === undefined || places.length === 0 || !sameShape([batch, ...places], labels)) return "";
+  const order = [0, ...places.map((_, i) => i + 2), 1];
+  return `; classes come last: permute(${order.join(", ")})`;
+}
+
 /** The rule that both losses share. Gives the output's shape. */
 function lossShape(op: string, logits: Shape, labels: Shape, attrs: NllAttrs): Shape {
   const { classWeights: weights, reduction = "mean" } = attrs;
   if (logits.length < 1 || !sameShape(logits.slice(0, -1), labels))
-    throw new ShapeError(`${op}: labels ${showShape(labels)} do not fit logits ${showShape(logits)}`);
+    throw new ShapeError(
+      `${op}: labels ${showShape(labels)} do not fit logits ${showShape(logits)}${orderHint(logits, labels)}`,
+    );
   const classes = logits.at(-1) as number;
   if (classes === 0) throw new ShapeError(`${op}: ${showShape(logits)} has no classes`);
   if (weights && (!sameShape(weights.shape, [classes]) || weights.dtype !== "f32")) {

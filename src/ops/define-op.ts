@@ -43,7 +43,7 @@ export interface Op<I extends Inputs, A, S extends Saved> {
   readonly half?: { readonly inputs: readonly number[]; readonly saved?: readonly string[] };
   /** autocast() hands it halves: products, whose sums are f32 all the same. */
   readonly autocast?: boolean;
-  /** Element type of the output. Default: that of the floating inputs, f32 where they differ. */
+  /** Element type of the output. Default: that of the floating inputs, f32 where they differ; of moved bits their own. */
   result?(types: readonly (DType | null)[], attrs: A): DType;
   /** Checks shapes and attributes, throws ShapeError, and gives the output's shape. */
   shape(shapes: ShapesOf<I>, attrs: A): Shape;

@@ -9,7 +9,10 @@ import { contiguous } from "./kernels.ts";
  * not as the copy.
  */
 
-/** The element type of an op's output: of its floats, which meet in f32 where their types differ. */
+/**
+ * The element type of an op's output: of its floats, which meet in f32 where their types differ. Where bits are only
+ * moved, that of the first array whose bits they are.
+ */
 export function resultType(op: AnyOp, inputs: Inputs, attrs: unknown): DType {
   if (op.result) {
     const types = inputs.map((x) => x?.dtype ?? null);
@@ -21,7 +24,11 @@ export function resultType(op: AnyOp, inputs: Inputs, attrs: unknown): DType {
     if (result !== null && result !== x.dtype) return "f32";
     result = x.dtype;
   }
-  return result ?? "f32";
+  return result ?? inputs.find((x, i) => x && takesAny(op, i))?.dtype ?? "f32";
+}
+
+function takesAny({ dtypes }: AnyOp, i: number): boolean {
+  return dtypes === "any" || dtypes?.[i] === "any";
 }
 
 /** Runs an op forward on arrays of any layout and floating type. */

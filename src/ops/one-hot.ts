@@ -10,7 +10,7 @@ export interface OneHotAttrs {
 }
 
 /**
- * 1 at each index, else 0: ids [...] i32 -> [..., classes] f32. An id out of range gives a row of zeros. There is no
+ * 1 at each index, else 0: ids [...] i32 -> [..., classes] f32. An id out of range gives a row of NaN. There is no
  * derivative.
  */
 export const oneHot = defineOp<readonly [GpuArray], OneHotAttrs, Record<string, never>>({

@@ -48,7 +48,7 @@ export class AdamW implements Optimizer {
       ...options,
     };
     checkRanges(this.#options);
-    this.arena = new Arena(parameters);
+    this.arena = new Arena(parameters, "AdamW");
     const { gpu, segments } = this.arena;
     const table = correctionTable(this.#options.betas);
     this.#table = table.length / 2 - 1;
@@ -80,6 +80,7 @@ export class AdamW implements Optimizer {
   }
 
   step(lr?: number): void {
+    this.arena.assertAlive("step()");
     if (lr !== undefined) this.setLearningRate(lr);
     const { betas, eps, convention, undrawn } = this.#options;
     this.#slices.advance(undrawn, this.#table);
@@ -144,10 +145,12 @@ export class AdamW implements Optimizer {
   }
 }
 
-function checkRanges({ betas, eps, weightDecay }: Required<AdamWOptions>): void {
+/** All of them before a parameter moves: one whose optimiser was never made would belong to it for ever. */
+function checkRanges({ lr, betas, eps, weightDecay }: Required<AdamWOptions>): void {
   const bad = (name: string, value: number, range: string): never => {
     throw new ShapeError(`AdamW: ${name} is ${value}, expected ${range}`);
   };
+  if (!(lr >= 0)) bad("lr", lr, "0 or more");
   for (const beta of betas) if (!(beta >= 0 && beta < 1)) bad("beta", beta, "0 <= beta < 1");
   if (!(eps >= 0)) bad("eps", eps, "0 or more");
   if (!(weightDecay >= 0)) bad("weightDecay", weightDecay, "0 or more");

@@ -1,6 +1,6 @@
 import { type Gpu, type GpuArray, lastOf, showShape, type TypedArray } from "../array/index.ts";
-import type { Parameter } from "../autograd/index.ts";
-import { ShapeError } from "../gpu/index.ts";
+import { Parameter } from "../autograd/index.ts";
+import { GpuError, ShapeError } from "../gpu/index.ts";
 import { copyInto, fill } from "../ops/index.ts";
 
 /** Elements that a parameter's place is a multiple of: 256 bytes, so that every place can be bound. */
@@ -43,21 +43,14 @@ export class Arena {
   /** u32 [1]: not 0 where an optimiser leaves the step out; see LossScaler. */
   readonly skip: GpuArray;
   readonly #alwaysDrawn: GpuArray;
+  readonly #name: string;
+  #disposed = false;
 
-  constructor(parameters: readonly Parameter[]) {
-    const trained = new Set(parameters.filter(({ requiresGrad }) => requiresGrad));
-    const [head] = trained;
-    if (!head)
-      throw new ShapeError(
-        "optimiser: no trainable parameters; set requiresGrad on some, or attach an adaptation",
-      );
-    this.gpu = head.gpu;
-    const half = [...trained].find(({ dtype }) => dtype !== "f32");
-    if (half) {
-      throw new ShapeError(
-        `optimiser: a trainable parameter ${showShape(half.shape)} of ${half.dtype}; keep an f32 master, and compute in ${half.dtype} under autocast()`,
-      );
-    }
+  /** `name`: the optimiser's, for messages. A parameter is in one arena at a time: that of the last one is disposed first. */
+  constructor(parameters: readonly Parameter[], name = "optimiser") {
+    const { gpu, trained } = trainedOf(name, parameters);
+    this.gpu = gpu;
+    this.#name = name;
     this.slices = numberOfSlices(trained);
     this.drawn = this.gpu.empty([this.slices], "u32").under("optimiser");
     this.skip = this.gpu.empty([1], "u32").under("optimiser");
@@ -69,11 +62,18 @@ export class Arena {
     this.#alwaysDrawn = this.gpu.from(always).under("optimiser");
     // One after the other: what a segment's parameters held before is free for the next one.
     this.segments = segments.map((segment) => this.#moveIn(segment));
+    for (const parameter of trained) parameter.holder = this;
     this.zeroGrad();
+  }
+
+  /** Throws after dispose(): an optimiser's step would write to memory that others may have by now. */
+  assertAlive(call: string): void {
+    if (this.#disposed) throw new GpuError(`${this.#name}: ${call} after dispose()`);
   }
 
   /** Forgets gradients and draws: one fill for all, after which the first gradient of each is written in its place. */
   zeroGrad(): void {
+    this.assertAlive("zeroGrad()");
     for (const { gradients, entries } of this.segments) {
       fill(this.gpu, gradients);
       for (const { parameter } of entries) parameter.gradientsZeroed(gradients);
@@ -125,8 +125,10 @@ export class Arena {
     }
   }
 
-  /** Gives the arena's own references back; parameters keep theirs. */
+  /** Gives the arena's own references back; parameters keep theirs, and may join another optimiser. Idempotent. */
   dispose(): void {
+    this.#disposed = true;
+    for (const { parameter } of this.entries) if (parameter.holder === this) parameter.holder = null;
     for (const { values, gradients } of this.segments)
       for (const array of [values, gradients]) array.release();
     for (const array of [this.drawn, this.skip, this.#alwaysDrawn]) array.release();
@@ -149,6 +151,34 @@ export class Arena {
     }
     return { entries, length, rowLength, values, gradients };
   }
+}
+
+/** The parameters that an arena is made for, each once, after all checks: nothing has moved where one fails. */
+function trainedOf(name: string, parameters: unknown): { gpu: Gpu; trained: ReadonlySet<Parameter> } {
+  const fail = (what: string): never => {
+    throw new ShapeError(`${name}: ${what}`);
+  };
+  if (!Array.isArray(parameters)) return fail("expected an array of parameters; pass module.parameters()");
+  const trained = new Set<Parameter>();
+  for (const [i, parameter] of parameters.entries()) {
+    if (!(parameter instanceof Parameter))
+      fail(`element ${i} of the parameters is no Parameter; make it with Parameter.from(...)`);
+    if (parameter.requiresGrad) trained.add(parameter);
+  }
+  const [head] = trained;
+  if (!head) return fail("no trainable parameters; set requiresGrad on some, or attach an adaptation");
+  for (const { shape, dtype, gpu, holder } of trained) {
+    if (dtype !== "f32")
+      fail(
+        `a trainable parameter ${showShape(shape)} of ${dtype}; keep an f32 master, and compute in ${dtype} under autocast()`,
+      );
+    if (gpu !== head.gpu) fail("parameters of two devices; make an optimiser for each");
+    if (holder)
+      fail(
+        `a parameter ${showShape(shape)} belongs to an optimiser that is not disposed; dispose() that one first`,
+      );
+  }
+  return { gpu: head.gpu, trained };
 }
 
 type Layout = Omit<ArenaSegment, "values" | "gradients">;

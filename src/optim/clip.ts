@@ -2,7 +2,7 @@ import type { Gpu, GpuArray } from "../array/index.ts";
 import { Tensor } from "../autograd/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { fill, rowKernel, runFlat, runRows, threads } from "../ops/index.ts";
-import { type Arena, type ArenaSegment, BLOCK } from "./arena.ts";
+import { Arena, type ArenaSegment, BLOCK } from "./arena.ts";
 
 const partialKernel = rowKernel("gradient_norm", "partial");
 const finishKernel = rowKernel("gradient_norm", "finish");
@@ -16,6 +16,7 @@ const PART = 4096;
  * before. The decision is made on the GPU: nothing is read back.
  */
 export function clipGradNorm(arena: Arena, maxNorm: number): Tensor {
+  checkArena("clipGradNorm", arena);
   if (!(maxNorm > 0)) throw new ShapeError(`clipGradNorm: maxNorm is ${maxNorm}, expected more than 0`);
   const { gpu, segments } = arena;
   const params = { n: 0, parts: 0, limit: maxNorm };
@@ -49,6 +50,7 @@ export function clipGradNorm(arena: Arena, maxNorm: number): Tensor {
 
 /** Limits every gradient to -limit..limit, each for itself. NaN stays NaN. */
 export function clipGradValue(arena: Arena, limit: number): void {
+  checkArena("clipGradValue", arena);
   if (!(limit > 0 && Number.isFinite(limit)))
     throw new ShapeError(`clipGradValue: limit is ${limit}, expected more than 0`);
   for (const { gradients, length } of arena.segments) {
@@ -60,6 +62,14 @@ export function clipGradValue(arena: Arena, limit: number): void {
       grid: threads,
     });
   }
+}
+
+function checkArena(name: string, arena: unknown): void {
+  if (!(arena instanceof Arena))
+    throw new ShapeError(
+      `${name}: expected an arena; pass that of the optimiser: ${name}(optimiser.arena, 1)`,
+    );
+  arena.assertAlive(`${name}()`);
 }
 
 /** One sum for each part of each segment; where there are several, each begins where it can be bound. */

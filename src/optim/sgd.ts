@@ -51,7 +51,7 @@ export class SGD implements Optimizer {
     };
     const { lr, momentum, weightDecay } = this.#options;
     checkRanges(this.#options);
-    this.arena = new Arena(parameters);
+    this.arena = new Arena(parameters, "SGD");
     this.#rate = new RateSlot(this.arena.gpu, "SGD", lr);
     this.#slices = new SliceSteps(this.arena);
     const buffers = momentum > 0 ? this.arena.zeros() : [];
@@ -75,6 +75,7 @@ export class SGD implements Optimizer {
   }
 
   step(lr?: number): void {
+    this.arena.assertAlive("step()");
     if (lr !== undefined) this.setLearningRate(lr);
     const { momentum, dampening, nesterov, undrawn } = this.#options;
     this.#slices.advance(undrawn);
@@ -129,10 +130,12 @@ export class SGD implements Optimizer {
   }
 }
 
-function checkRanges({ momentum, dampening, nesterov, weightDecay }: Required<SGDOptions>): void {
+/** All of them before a parameter moves: one whose optimiser was never made would belong to it for ever. */
+function checkRanges({ lr, momentum, dampening, nesterov, weightDecay }: Required<SGDOptions>): void {
   const bad = (name: string, value: number, range: string): never => {
     throw new ShapeError(`SGD: ${name} is ${value}, expected ${range}`);
   };
+  if (!(lr >= 0)) bad("lr", lr, "0 or more");
   if (!(momentum >= 0 && momentum < 1)) bad("momentum", momentum, "0 <= momentum < 1");
   if (!(dampening >= 0 && dampening <= 1)) bad("dampening", dampening, "0..1");
   if (!(weightDecay >= 0)) bad("weightDecay", weightDecay, "0 or more");

@@ -156,6 +156,9 @@ export async function trainingLoop(
       }
     }
     await pending;
+  } catch (error) {
+    run.optimiser.dispose(); // nobody gets it, and another run may take the parameters
+    throw error;
   } finally {
     captured.dispose();
     run.dispose();

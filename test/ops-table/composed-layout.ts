@@ -180,4 +180,49 @@ const tile: ComposedRow = {
   ],
 };
 
-export const composedLayout: readonly ComposedRow[] = [split, chunk, unsqueeze, squeeze, flatten, tile];
+/** Elements of matrices whose column - row is as it must be. */
+function triangle(inputs: readonly Value[], holds: (distance: number) => boolean): R.RefTensor {
+  const x = floats(inputs, 0);
+  const [rows = 1, columns = 1] = x.shape.slice(-2);
+  const distance = (i: number): number => (i % columns) - (Math.floor(i / columns) % rows);
+  return { ...x, data: x.data.map((value, i) => (holds(distance(i)) ? value : 0)) };
+}
+
+function triangleRow(
+  name: string,
+  fn: (x: ad.Tensor, diagonal: number) => ad.Tensor,
+  holds: (distance: number, diagonal: number) => boolean,
+): ComposedRow {
+  return {
+    name,
+    call: ([x], { diagonal = 0 }) => fn(given(x), Number(diagonal)),
+    reference: (inputs, { diagonal = 0 }) =>
+      triangle(inputs, (distance) => holds(distance, Number(diagonal))),
+    cases: [0, 1, -2, 99, -99].map((diagonal) => ({
+      name: `[2, 5, 7], diagonal ${diagonal}`,
+      inputs: [normal([2, 5, 7], 3 + diagonal)],
+      attrs: { diagonal },
+    })),
+    without: ["scalar", "vector", "one"],
+    ...moved,
+    refuses: [
+      { shapes: [[4]], message: new RegExp(`${name}: \\[4\\] is no matrix`) },
+      {
+        shapes: [[3, 4]],
+        attrs: { diagonal: 0.5 },
+        message: new RegExp(`${name}: diagonal 0.5 is no whole number`),
+      },
+    ],
+  };
+}
+
+export const composedLayout: readonly ComposedRow[] = [
+  split,
+  chunk,
+  unsqueeze,
+  squeeze,
+  flatten,
+  tile,
+  triangleRow("tril", ad.tril, (distance, diagonal) => distance <= diagonal),
+  triangleRow("triu", ad.triu, (distance, diagonal) => distance >= diagonal),
+];

@@ -1,7 +1,7 @@
 // Public functions that are composed of ops: what ops.test.ts fails without.
 import * as ad from "../../src/autograd/index.ts";
 import * as R from "../reference/index.ts";
-import { type Context, exact, plus, terms, ulps } from "./bounds.ts";
+import { type Bound, type Context, exact, plus, terms, ulps } from "./bounds.ts";
 import { composedLayout } from "./composed-layout.ts";
 import { composedLosses } from "./composed-losses.ts";
 import { type Attributes, type ComposedRow, floats, given, normal, sizeOf, type Value } from "./row.ts";
@@ -33,6 +33,34 @@ const mean: ComposedRow = {
   variants: true,
 };
 
+const withZeros = R.ref([3, 4]);
+withZeros.data.set([2, 0, -3, 1, 0, 0, 1, 1, 1.5, -1, 2, 4]);
+
+/** Each of n - 1 products rounds once. */
+const factors: Bound = (context) => ulps(2 * sharing(context))(context);
+
+const prod: ComposedRow = {
+  name: "prod",
+  call: ([x], attrs) => ad.prod(given(x), axesOf(attrs), keepOf(attrs)),
+  reference: (inputs, attrs) => R.prod(floats(inputs, 0), { dims: axesOf(attrs), ...keepOf(attrs) }),
+  cases: [
+    { name: "of all", inputs: [normal([3, 5], 1)] },
+    { name: "over [1], kept", inputs: [normal([3, 5, 8], 2)], attrs: { axes: [1], keepDim: true } },
+    { name: "over [0, 2]", inputs: [normal([3, 5, 7], 3)], attrs: { axes: [0, 2] } },
+    { name: "over nothing", inputs: [normal([3, 4], 4)], attrs: { axes: [] } },
+    { name: "with no, one and two zeros in a row", inputs: [withZeros], attrs: { axes: [-1] } },
+    { name: "of nothing", inputs: [R.ref([2, 0, 3])], attrs: { axes: [1] }, gradient: false },
+  ],
+  // Products of many elements leave the range of f32.
+  without: ["vector", "primes", "fours", "long rows", "many rows", "grid", "1e4", "1e30"],
+  forward: factors,
+  // The gradient has as many factors as the product.
+  backward: (context) => ulps(64)(context),
+  refuses: [
+    { shapes: [[3, 4]], attrs: { axes: [2] }, message: /prod: dimension 2 is not one of a rank-2 array/ },
+  ],
+};
+
 const stack: ComposedRow = {
   name: "stack",
   call: (inputs, { axis }) => ad.stack(inputs.map(given), Number(axis ?? 0)),
@@ -56,7 +84,7 @@ const stack: ComposedRow = {
         [3, 4],
         [3, 5],
       ],
-      message: /\[1, 3, 4\] and \[1, 3, 5\] differ/,
+      message: /^stack: \[3, 4\] and \[3, 5\] differ in shape/,
     },
     { shapes: [[3, 4]], attrs: { axis: 3 }, message: /stack: dimension 3 is not one of a rank-3 array/ },
   ],
@@ -104,6 +132,7 @@ export const composed: readonly ComposedRow[] = [
   ...composedLosses,
   ...statistics,
   mean,
+  prod,
   stack,
   transpose,
   withNumber(ad.add, "add", (x, a) => x + a),

@@ -165,7 +165,10 @@ const oneHot = row(ops.oneHot, {
     const ids = integers(inputs, 0);
     const n = Number(classes);
     const out = R.ref([...ids.shape, n]);
-    for (const [i, id] of ids.data.entries()) if (id >= 0 && id < n) out.data[i * n + id] = 1;
+    for (const [i, id] of ids.data.entries()) {
+      if (id >= 0 && id < n) out.data[i * n + id] = 1;
+      else out.data.fill(Number.NaN, i * n, (i + 1) * n);
+    }
     return out;
   },
   cases: [

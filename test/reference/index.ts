@@ -94,6 +94,7 @@ export {
   max,
   mean,
   min,
+  prod,
   type ReduceOptions,
   sum,
   variance,

@@ -48,6 +48,10 @@ export function mean(x: RefTensor, options: ReduceOptions = {}): RefTensor {
   return reduce(x, options, (group) => total(group) / group.length);
 }
 
+export function prod(x: RefTensor, options: ReduceOptions = {}): RefTensor {
+  return reduce(x, options, (group) => group.reduce((a, b) => a * b, 1));
+}
+
 /** NaN if one element is. */
 export function max(x: RefTensor, options: ReduceOptions = {}): RefTensor {
   return reduce(x, options, largest);
