@@ -98,7 +98,8 @@ function retained(saved: Saved): Saved {
 
 function gpuOf(op: string, inputs: readonly (Source | null)[]): Gpu {
   let first: Source | null = null;
-  for (const [i, x] of inputs.entries()) {
+  for (let i = 0; i < inputs.length; i++) {
+    const x = inputs[i] ?? null;
     if (x && !isTensor(x)) throw new ShapeError(`${op}: input ${i} is ${whatIs(x)}`);
     first ??= x;
     if (x && first && x.gpu !== first.gpu)
