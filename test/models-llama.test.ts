@@ -199,11 +199,11 @@ test("an unsupported config is refused", () => {
   refused({ hidden_size: 18 }, /hidden_size 18 does not split into 4 heads/);
   refused({ head_dim: 5 }, /head_dim is 5, expected an even number/);
   refused({ rope_scaling: { rope_type: "yarn", factor: 2 } }, /rope_scaling of type "yarn"; supported/);
-  refused({ rope_scaling: { type: "linear" } }, /factor is undefined, expected a number/);
+  refused({ rope_scaling: { type: "linear" } }, /factor is missing, expected a number/);
   refused({ rope_scaling: 2 }, /rope_scaling is 2, expected an object/);
   refused({ eos_token_id: "end" }, /eos_token_id is "end", expected a token id/);
   const scaling = { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
-  refused({ rope_scaling: scaling }, /original_max_position_embeddings is undefined/);
+  refused({ rope_scaling: scaling }, /original_max_position_embeddings is missing/);
   const full = { ...scaling, original_max_position_embeddings: 8192 };
   const parsed = parseLlamaConfig({ ...QWEN, rope_scaling: full, eos_token_id: [3, 4] });
   assert.equal(parsed.rope_scaling, full);

@@ -84,7 +84,7 @@ const refused: readonly [json: unknown, message: RegExp][] = [
   [{ ...published, classifier_pooling: "max" }, /classifier_pooling is "max"; supported: "cls", "mean"/],
   [
     without("intermediate_size"),
-    /^config: intermediate_size is undefined, expected a whole number of 1 or more$/,
+    /^config: intermediate_size is missing, expected a whole number of 1 or more$/,
   ],
   [{ ...published, hidden_size: "768" }, /^config: hidden_size is "768", expected a whole number/],
   [
