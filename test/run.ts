@@ -1,7 +1,7 @@
 /**
  * Runs the test files one after another; up to a dozen in this process, so that they share a GPU device, more of them
  * in processes of a dozen each: Linux gives a process 65,530 mappings of memory, and Mesa's software driver takes one
- * for each buffer and each bind group.
+ * for each buffer and each bind group. The long ones have a process each.
  *
  *     node --import tsx test/run.ts [part of a file name ...]
  *     node --import tsx test/run.ts --full [--count GRAPHS] [--seconds S] [part of a file name ...]
@@ -57,7 +57,7 @@ uvu.UVU_DEFER = 1;
 uvu.UVU_QUEUE = [];
 
 const files = options.files ?? testFiles(options.filters);
-if (files.length > MOST_FILES) await runInParts();
+if (options.files === undefined && parts(files).length > 1) await runInParts();
 else {
   for (const file of files) await runFile(file);
   if (files.length === 0) {
@@ -67,10 +67,21 @@ else {
   finish();
 }
 
+/** The files of each process: up to a dozen; a long one has its own, whose memory it may measure. */
+function parts(names: readonly string[]): string[][] {
+  const all: string[][] = [];
+  for (const name of names) {
+    const last = all.at(-1);
+    const isLong = name.endsWith(".full.ts");
+    if (!last || isLong || last.length === MOST_FILES || last[0]?.endsWith(".full.ts")) all.push([name]);
+    else last.push(name);
+  }
+  return all;
+}
+
 /** Runs the files in processes of their own, and adds up what they send. */
 async function runInParts(): Promise<void> {
-  for (let i = 0; i < files.length; i += MOST_FILES) {
-    const part = files.slice(i, i + MOST_FILES);
+  for (const part of parts(files)) {
     const counts = await runPart(part);
     sum.passed += counts.passed;
     sum.failed += counts.failed;
