@@ -43,9 +43,9 @@ function apply(gpu: Gpu, x: GpuArray, clock: GpuArray, { p, draw }: DropoutAttrs
 export const dropout = defineOp<readonly [GpuArray], DropoutAttrs, DropoutSaved>({
   name: "dropout",
   shape([x], { p, draw }) {
-    if (!draw) throw new ShapeError("dropout: no draw; pass one: { p, draw: drawOf(source, name) }");
     if (!(p >= 0 && p < 1)) throw new ShapeError(`dropout: p is ${p}, expected 0 <= p < 1`);
     if (x.length < 1) throw new ShapeError(`dropout: ${showShape(x)} has no rows`);
+    if (!draw) throw new ShapeError("dropout: no draw; pass one: { p, draw: drawOf(source, name) }");
     return x;
   },
   forward: (gpu, [x], attrs) => ({
