@@ -25,7 +25,7 @@ export interface ParameterOptions {
 /** Writes a parameter part by part; see partWriter. */
 export interface PartWriter {
   readonly dtype: HalfType | "f32";
-  write(part: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>): void;
+  write(part: Float32Array | Uint16Array): void;
   /** Throws unless every element was written. */
   end(): void;
 }

@@ -45,7 +45,7 @@ export interface StreamOptions extends LoadOptions {
   readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
 }
 
-const PART_BYTES = 4 << 20;
+const PART_BYTES = 2 << 20;
 /** Uploads on their way to the device: the driver holds a copy of each. */
 const PARTS_AHEAD = 4;
 
@@ -100,9 +100,9 @@ function* partsOf(tensor: RawTensor): Iterable<RawTensor> {
 }
 
 /** Floats for a parameter of a type; a value that the type cannot hold throws. */
-function converted(part: RawTensor, dtype: DType): Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
+function converted(part: RawTensor, dtype: DType): Float32Array | Uint16Array {
   const values = toFloat32(part);
-  return dtype === "f16" ? float32ToHalf(values) : new Float32Array(values);
+  return dtype === "f16" ? float32ToHalf(values) : values;
 }
 
 function match(

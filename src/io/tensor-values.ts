@@ -33,10 +33,10 @@ export function toFloat32(tensor: RawTensor): Float32Array {
   }
 }
 
-/** The bits of a tensor that holds that half type, untouched; null for any other. */
-export function toHalfBits({ dtype, bytes }: RawTensor, wanted: DType): Uint16Array<ArrayBuffer> | null {
+/** The bits of a tensor that holds that half type, a view of the file's bytes where they are aligned; null for any other. */
+export function toHalfBits({ dtype, bytes }: RawTensor, wanted: DType): Uint16Array | null {
   const holds = dtype === "F16" ? "f16" : dtype === "BF16" ? "bf16" : null;
-  return holds === wanted ? new Uint16Array(new Uint16Array(...aligned(bytes, 2))) : null;
+  return holds === wanted ? new Uint16Array(...aligned(bytes, 2)) : null;
 }
 
 /**
