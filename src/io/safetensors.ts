@@ -30,8 +30,8 @@ export interface RawTensor {
   readonly dtype: SafetensorsDtype;
   readonly shape: readonly number[];
   readonly bytes: Uint8Array;
-  /** `length` bytes from `start` on, where they can be read without the rest. */
-  readonly read?: (start: number, length: number) => Uint8Array;
+  /** `length` bytes from `start` on, where they can be read without the rest; perhaps in `into`, which they fit. */
+  readonly read?: (start: number, length: number, into?: Uint8Array<ArrayBuffer>) => Uint8Array;
 }
 
 export interface Safetensors {
@@ -74,7 +74,8 @@ export function decodeSafetensors(file: Uint8Array): Safetensors {
 /** Where bytes come from: a file in memory, or one read in parts. */
 export interface ByteSource {
   readonly bytes: number;
-  read(start: number, length: number): Uint8Array;
+  /** `into` may take the bytes. */
+  read(start: number, length: number, into?: Uint8Array<ArrayBuffer>): Uint8Array;
 }
 
 /**
@@ -97,7 +98,8 @@ export function readSafetensors(file: ByteSource): Safetensors {
       get bytes() {
         return file.read(start + begin, end - begin);
       },
-      read: (from, length) => file.read(start + begin + from, Math.min(length, end - begin - from)),
+      read: (from, length, into) =>
+        file.read(start + begin + from, Math.min(length, end - begin - from), into),
     });
   }
   return { tensors, metadata: readMetadata(metadata) };

@@ -62,13 +62,15 @@ export async function streamStateDict(
   const { pairs, absent } = match(parameters, tensors, options);
   const { dtypeOf = (_, { dtype }) => dtype as HalfType | "f32", onProgress, what } = options;
   const totalBytes = pairs.reduce((sum, [, , tensor]) => sum + byteLength(tensor), 0);
+  // One for all parts: the collector is in no hurry to free a new one for each.
+  const buffer = new Uint8Array(PART_BYTES);
   let bytes = 0;
   let parts = 0;
   for (const [name, parameter, tensor] of pairs) {
     const { recorder } = parameter.gpu.device;
     try {
       const writer = parameter.partWriter(dtypeOf(name, parameter));
-      for (const part of partsOf(tensor)) {
+      for (const part of partsOf(tensor, buffer)) {
         writer.write(toHalfBits(part, writer.dtype) ?? converted(part, writer.dtype));
         bytes += part.bytes.length;
         onProgress?.({ bytes, totalBytes });
@@ -87,14 +89,14 @@ function byteLength({ dtype, shape }: RawTensor): number {
   return elementCount(shape) * DTYPE_BYTES[dtype];
 }
 
-/** A tensor in parts of PART_BYTES, each a vector. */
-function* partsOf(tensor: RawTensor): Iterable<RawTensor> {
+/** A tensor in parts of PART_BYTES, each a vector that lives until the next one is read into `buffer`. */
+function* partsOf(tensor: RawTensor, buffer: Uint8Array<ArrayBuffer>): Iterable<RawTensor> {
   const { dtype } = tensor;
   const total = byteLength(tensor);
   const whole = tensor.read ? null : tensor.bytes;
   for (let start = 0; start < total; start += PART_BYTES) {
     const length = Math.min(PART_BYTES, total - start);
-    const bytes = tensor.read?.(start, length) ?? whole?.subarray(start, start + length);
+    const bytes = tensor.read?.(start, length, buffer) ?? whole?.subarray(start, start + length);
     if (bytes) yield { dtype, shape: [length / DTYPE_BYTES[dtype]], bytes };
   }
 }

@@ -37,7 +37,8 @@ export interface OpenFile {
   readonly path: string;
   readonly bytes: number;
   /** A copy of `length` bytes from `start` on. Throws where the file has fewer. */
-  read(start: number, length: number): Uint8Array<ArrayBuffer>;
+  /** `into`: takes the bytes, where it is long enough; they are overwritten by the next read into it. */
+  read(start: number, length: number, into?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>;
   close(): void;
 }
 
@@ -47,10 +48,10 @@ export function openFile(path: string): OpenFile {
   return {
     path,
     bytes: attempt("read", path, () => fstatSync(file).size),
-    read(start, length) {
+    read(start, length, into) {
       if (!open) throw new Error(`files: ${path} was closed`);
       return attempt("read", path, () => {
-        const bytes = new Uint8Array(length);
+        const bytes = into?.subarray(0, length) ?? new Uint8Array(length);
         readInto(file, bytes, start, path);
         return bytes;
       });
