@@ -144,10 +144,10 @@ function attentionCases(): Case[] {
   ];
 }
 
-function adamwCase(): Case {
-  const n = 4 * 2 ** 20;
+/** A step of the optimiser on `n` parameters, a multiple of 2048. */
+export function adamwCase(name: string, n: number): Case {
   return {
-    name: "AdamW 4M parameters",
+    name,
     ...traffic(7, n), // reads value, gradient and two moments, writes three of them
     setup(gpu) {
       const parameter = Parameter.from(gpu, stream.fold("adamw").normal(n), [2048, n / 2048]);
@@ -165,5 +165,11 @@ function adamwCase(): Case {
 
 /** Single ops. */
 export function kernelCases(): Case[] {
-  return [...rowCases(), ...attentionCases(), ...lossCases(), ...embeddingCases(), adamwCase()];
+  return [
+    ...rowCases(),
+    ...attentionCases(),
+    ...lossCases(),
+    ...embeddingCases(),
+    adamwCase("AdamW 4M parameters", 4 * 2 ** 20),
+  ];
 }

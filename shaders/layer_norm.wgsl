@@ -22,19 +22,18 @@ struct Params { rows: u32, columns: u32, eps: f32, block: u32, parts: u32 }
 @group(0) @binding(13) var<storage, read> residual: array<T>;
 @group(0) @binding(14) var<storage, read_write> total: array<T>;
 
-@compute @workgroup_size(LANES)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = unfold(group, groups);
-  if (row >= params.rows) { return; }
+// What is normalised: x, or in `forward_sum` the sum that was kept, total[i].
+fn seen(i: u32) -> T { return x[i]; }
+
+// The rest of a row, from the lane's part of its sum on.
+fn normalise(row: u32, lane: u32, sum: T) {
   let base = row * params.columns;
   let n = f32(params.columns * WIDTH);
-  var sum = T(0.0);
-  for (var c = lane; c < params.columns; c += LANES) { sum += x[base + c]; }
   let rough = row_sum(fold_sum(sum), lane) / n;
   var rest = T(0.0);
   var squares = T(0.0);
   for (var c = lane; c < params.columns; c += LANES) {
-    let d = x[base + c] - rough;
+    let d = seen(base + c) - rough;
     rest += d;
     squares += d * d;
   }
@@ -42,12 +41,22 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let variance = max(row_sum(fold_sum(squares), lane) / n - shift * shift, 0.0);
   let scale = 1.0 / sqrt(variance + params.eps);
   for (var c = lane; c < params.columns; c += LANES) {
-    y[base + c] = ((x[base + c] - rough) - shift) * scale * weight[c] + bias[c];
+    y[base + c] = ((seen(base + c) - rough) - shift) * scale * weight[c] + bias[c];
   }
   if (lane == 0u) {
     mean[row] = rough + shift;
     rstd[row] = scale;
   }
+}
+
+@compute @workgroup_size(LANES)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = unfold(group, groups);
+  if (row >= params.rows) { return; }
+  let base = row * params.columns;
+  var sum = T(0.0);
+  for (var c = lane; c < params.columns; c += LANES) { sum += x[base + c]; }
+  normalise(row, lane, sum);
 }
 
 // The same of x + residual, whose sum is kept: total. Reads 6, writes 2.
@@ -56,31 +65,13 @@ fn forward_sum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
   let row = unfold(group, groups);
   if (row >= params.rows) { return; }
   let base = row * params.columns;
-  let n = f32(params.columns * WIDTH);
   var sum = T(0.0);
   for (var c = lane; c < params.columns; c += LANES) {
     let v = x[base + c] + residual[base + c];
     total[base + c] = v;
     sum += v;
   }
-  let rough = row_sum(fold_sum(sum), lane) / n;
-  var rest = T(0.0);
-  var squares = T(0.0);
-  for (var c = lane; c < params.columns; c += LANES) {
-    let d = total[base + c] - rough;
-    rest += d;
-    squares += d * d;
-  }
-  let shift = row_sum(fold_sum(rest), lane) / n;
-  let variance = max(row_sum(fold_sum(squares), lane) / n - shift * shift, 0.0);
-  let scale = 1.0 / sqrt(variance + params.eps);
-  for (var c = lane; c < params.columns; c += LANES) {
-    y[base + c] = ((total[base + c] - rough) - shift) * scale * weight[c] + bias[c];
-  }
-  if (lane == 0u) {
-    mean[row] = rough + shift;
-    rstd[row] = scale;
-  }
+  normalise(row, lane, sum);
 }
 
 // dx = rstd (g - mean(g) - xhat mean(g xhat)), g = dy weight, xhat = (x - mean) rstd.

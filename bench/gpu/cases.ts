@@ -10,12 +10,11 @@ import {
   linear,
   matmul,
   noGrad,
-  Parameter,
   softmax,
   type Tensor,
 } from "../../src/index.ts";
-import { AdamW } from "../../src/optim/index.ts";
-import { forward, forwardAndBackward, ids, normal, products, stream, traffic } from "../cases.ts";
+import { forward, forwardAndBackward, ids, normal, products, traffic } from "../cases.ts";
+import { adamwCase } from "../kernels.ts";
 import type { Case } from "../measure.ts";
 
 export interface GpuSizes {
@@ -98,7 +97,7 @@ export function gpuKernelCases(sizes: GpuSizes): Case[] {
     ...rowCases(sizes),
     attentionCase(sizes),
     ...lossCases(sizes),
-    adamwCase(sizes),
+    adamwCase(`AdamW ${sizes.parameters} parameters`, sizes.parameters),
   ];
 }
 
@@ -196,22 +195,4 @@ function lossCases({ rows, channels: C, vocabulary }: GpuSizes): Case[] {
       1,
     ),
   ];
-}
-
-function adamwCase({ parameters: n }: GpuSizes): Case {
-  return {
-    name: `AdamW ${n} parameters`,
-    ...traffic(7, n), // reads value, gradient and two moments, writes three of them
-    setup(gpu) {
-      const parameter = Parameter.from(gpu, stream.fold("adamw").normal(n), [64, n / 64]);
-      const optimiser = new AdamW([parameter], { lr: 1e-3 });
-      return {
-        run: () => optimiser.step(),
-        dispose() {
-          optimiser.dispose();
-          parameter.dispose();
-        },
-      };
-    },
-  };
 }

@@ -14,7 +14,7 @@ import { runRows, threads } from "./ranges.ts";
 import { sumMiddle } from "./reduce.ts";
 
 const forwardKernel = rowKernel("layer_norm", "forward");
-const forwardSumKernel = rowKernel("layer_norm", "forward_sum");
+const forwardSumKernel = rowKernel("layer_norm", "forward_sum", { seen: "total[i]" });
 const backwardXKernel = rowKernel("layer_norm", "backward_x");
 const backwardWeightKernel = columnKernel("layer_norm", "backward_weight");
 /** Rows that one thread of the weight gradient adds up. */
