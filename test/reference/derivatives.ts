@@ -9,7 +9,7 @@ import { permute, reshape } from "./layout.ts";
 import { matmul } from "./matmul.ts";
 import { logSoftmax, softmax } from "./normalise.ts";
 import { map } from "./pointwise.ts";
-import { mean, sum, variance } from "./reduce.ts";
+import { l2Norm, mean, sum, variance } from "./reduce.ts";
 import { at, lengthOf, type RefTensor, ref, sizeOf } from "./tensor.ts";
 
 const multiply = (a: RefTensor, b: RefTensor): RefTensor => zip(a, b, (x, y) => x * y);
@@ -72,6 +72,31 @@ const logSoftmaxDerivative: Derivative = (dy, _inputs, y) => [
     (a, b) => a - b,
   ),
 ];
+
+/** dx = dy x / ‖x‖, 0 where that is 0: by formula, since ‖x‖ has a kink there. */
+const normDerivative: Derivative = (dy, inputs, _y, attrs) => {
+  const x = floatsAt(inputs, 0);
+  const along = { dims: attrs.axes as readonly number[] | undefined, keepDim: true };
+  return [slopeOfLength(x, l2Norm(x, along), dy)];
+};
+
+/** dx = dy (x - mean) / ((n - correction) std), 0 where that is 0. */
+const stdDerivative: Derivative = (dy, inputs, _y, attrs) => {
+  const x = floatsAt(inputs, 0);
+  const along = { dims: attrs.axes as readonly number[] | undefined, keepDim: true };
+  const isUnbiased = attrs.correction !== 0;
+  const middle = mean(x, along);
+  const away = zip(x, middle, (a, b) => a - b);
+  const divisor = x.data.length / middle.data.length - (isUnbiased ? 1 : 0);
+  const lengths = map(variance(x, { ...along, unbiased: isUnbiased }), (v) => divisor * Math.sqrt(v));
+  return [slopeOfLength(away, lengths, dy)];
+};
+
+/** dy x / length, of sums over whatever dimensions `lengths` has as 1; dy may lack them. */
+function slopeOfLength(x: RefTensor, lengths: RefTensor, dy: RefTensor): RefTensor {
+  const factors = zip(reshape(dy, lengths.shape), lengths, (d, length) => (length === 0 ? 0 : d / length));
+  return multiply(x, factors);
+}
 
 /** With n = (x - mean) rstd and g = dy weight: dx = rstd (g - mean g - n mean (g n)). */
 const layerNormDerivative: Derivative = (dy, inputs, _y, { eps }) => {
@@ -185,6 +210,8 @@ export const derivatives: Readonly<Record<string, Derivative>> = {
   logSoftmax: logSoftmaxDerivative,
   layerNorm: layerNormDerivative,
   addLayerNorm: addLayerNormDerivative,
+  norm: normDerivative,
+  std: stdDerivative,
   embedding: embeddingDerivative,
   crossEntropy: crossEntropyDerivative,
   symmetricKl: symmetricKlDerivative,
