@@ -5,35 +5,22 @@
 // single floats by lib/gemm_load_ones. A tile reads 16 + 4 LANES floats for each k.
 // See shaders/lib/gemm.wgsl for the parameters.
 // use: lib/gemm
+// use: lib/gemm_finish
 // use: lib/gemm_load_fours
 // use: lib/gemm_put_fours
 // use: lib/gemm_store
 const LANES: u32 = 8u;
 const ROWS: u32 = 16u;
-// Whether nn and nt take 32 rows, for large products: a load of b serves twice as many. The other 16 are an array of
-// their own, since one of 32 is kept in memory. Compiling takes three times as long.
-const IS_TALL: bool = false;
-
-fn height() -> u32 { return select(ROWS, 2u * ROWS, IS_TALL); }
-
-fn finish(tile: Tile, n: u32, sum: ptr<function, array<vec4f, ROWS>>) {
-  if (n >= params.N || tile.row >= params.M) { return; }
-  let add = bias_from(tile.batch, n);
-  let start = c_start(tile.batch) + tile.row * params.c_row;
-  // The bound is no constant, so that what is done with a row is not compiled 16 times.
-  for (var r = 0u; r < min(ROWS, params.M - tile.row); r++) { put(start + r * params.c_row, n, params.scale * (*sum)[r] + add); }
-}
 
 @compute @workgroup_size(LANES)
 fn nn(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-  let tile = tile_of(group, groups, height(), 4u * LANES);
+  let tile = tile_of(group, groups, ROWS, 4u * LANES);
   let n = tile.column + 4u * lane;
   let a_row = params.a_row / UNIT;
   let b_row = params.b_row / UNIT;
   let a0 = a_start(tile.batch, 0u) / UNIT;
   let b0 = (b_start(tile.batch, 0u) + min(n, params.N - 1u)) / UNIT;
   var sum: array<vec4f, ROWS>;
-  var low: array<vec4f, ROWS>;
   for (var k = 0u; k < params.K; k += 4u) {
     let at = b0 + k * b_row;
     let r0 = load_b4(at);
@@ -46,28 +33,20 @@ fn nn(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3
         sum[g * LANES + r] += subgroupShuffle(x.x, r) * r0 + subgroupShuffle(x.y, r) * r1
                             + subgroupShuffle(x.z, r) * r2 + subgroupShuffle(x.w, r) * r3;
       }
-      if (!IS_TALL) { continue; }
-      let y = along(k, load_a4(a0 + min(tile.row + ROWS + g * LANES + lane, params.M - 1u) * a_row + k / UNIT));
-      for (var r = 0u; r < LANES; r++) {
-        low[g * LANES + r] += subgroupShuffle(y.x, r) * r0 + subgroupShuffle(y.y, r) * r1
-                            + subgroupShuffle(y.z, r) * r2 + subgroupShuffle(y.w, r) * r3;
-      }
     }
   }
   finish(tile, n, &sum);
-  if (IS_TALL) { finish(Tile(tile.batch, tile.row + ROWS, tile.column), n, &low); }
 }
 
 @compute @workgroup_size(LANES)
 fn nt(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-  let tile = tile_of(group, groups, height(), 4u * LANES);
+  let tile = tile_of(group, groups, ROWS, 4u * LANES);
   let n = tile.column + 4u * lane;
   let a_row = params.a_row / UNIT;
   let a0 = a_start(tile.batch, 0u) / UNIT;
   let columns = min(vec4u(n) + vec4u(0u, 1u, 2u, 3u), vec4u(params.N - 1u));
   let starts = (vec4u(b_start(tile.batch, 0u)) + columns * params.b_column) / UNIT;
   var sum: array<vec4f, ROWS>;
-  var low: array<vec4f, ROWS>;
   for (var k = 0u; k < params.K; k += 4u) {
     let c0 = along(k, load_b4(starts.x + k / UNIT));
     let c1 = along(k, load_b4(starts.y + k / UNIT));
@@ -83,16 +62,9 @@ fn nt(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3
         sum[g * LANES + r] += subgroupShuffle(x.x, r) * r0 + subgroupShuffle(x.y, r) * r1
                             + subgroupShuffle(x.z, r) * r2 + subgroupShuffle(x.w, r) * r3;
       }
-      if (!IS_TALL) { continue; }
-      let y = along(k, load_a4(a0 + min(tile.row + ROWS + g * LANES + lane, params.M - 1u) * a_row + k / UNIT));
-      for (var r = 0u; r < LANES; r++) {
-        low[g * LANES + r] += subgroupShuffle(y.x, r) * r0 + subgroupShuffle(y.y, r) * r1
-                            + subgroupShuffle(y.z, r) * r2 + subgroupShuffle(y.w, r) * r3;
-      }
     }
   }
   finish(tile, n, &sum);
-  if (IS_TALL) { finish(Tile(tile.batch, tile.row + ROWS, tile.column), n, &low); }
 }
 
 // Four lanes hold the 16 rows of one k, the next four those of the next.

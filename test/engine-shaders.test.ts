@@ -156,6 +156,15 @@ const swaps: readonly (readonly [from: string, to: string])[] = [
   ["lib/halves", "lib/brain"],
 ];
 
+const flag = ["false", "true"];
+const constants = {
+  LANES: ["4u", "8u", "16u"],
+  HAS_BIAS: flag,
+  IS_TALL: flag,
+  IS_LEFT: flag,
+  IS_ALONG_K: flag,
+};
+
 /** A shader with each of the libraries that may take another's place, and each number of lanes. */
 function variantsOf(shader: string): Omit<KernelSpec, "entry">[] {
   const source = shaderText(shader);
@@ -167,7 +176,7 @@ function variantsOf(shader: string): Omit<KernelSpec, "entry">[] {
       { ...variant, uses: { ...variant.uses, [from]: to } },
     ]);
   }
-  for (const [name, values] of Object.entries({ LANES: ["4u", "8u", "16u"], HAS_BIAS: ["false", "true"] })) {
+  for (const [name, values] of Object.entries(constants)) {
     variants = variants.flatMap((variant) => {
       const hasConstant = resolveUses(shader, shaderText, variant.uses).includes(`const ${name}: `);
       if (!hasConstant) return [variant];
@@ -247,6 +256,8 @@ shaders("a device takes the largest matrices that fit", () => {
   assert.is(chooseMatrices(some, { ...device, subgroup: 0 }), null, "subgroups of more than one size");
 });
 
+const texture = device.createTexture({ size: [8, 8], format: "rgba32float", usage: 8 }); // STORAGE_BINDING
+
 async function validate(spec: KernelSpec): Promise<void> {
   const name = `${spec.shader}.${spec.entry} ${JSON.stringify({ ...spec.uses, ...spec.constants })}`;
   const { layout } = await checked(name, () => kernels.get(spec));
@@ -259,7 +270,10 @@ async function validate(spec: KernelSpec): Promise<void> {
   });
   await checked(`${name}: bindings`, () => {
     const resource = (usage: number) => ({ buffer: device.createBuffer({ size: 1024, usage }) });
-    const entries = layout.bindings.map(({ binding }) => ({ binding, resource: resource(128) }));
+    const entries: GPUBindGroupEntry[] = layout.bindings.map(({ binding, isTexture }) => ({
+      binding,
+      resource: isTexture ? texture.createView() : resource(128),
+    }));
     if (layout.params) entries.push({ binding: layout.params.binding, resource: resource(64) });
     device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
   });

@@ -6,6 +6,8 @@ import {
   type KernelSpec,
   type MatrixSizes,
   type ParamValue,
+  type PoolBuffer,
+  type ScratchTexture,
   ShapeError,
   type Work,
 } from "../gpu/index.ts";
@@ -217,7 +219,7 @@ export class Gpu {
    */
   run(
     kernel: KernelSpec,
-    arrays: Readonly<Record<string, GpuArray | null>>,
+    arrays: Readonly<Record<string, GpuArray | ScratchTexture | null>>,
     params: Readonly<Record<string, ParamValue>>,
     grid: Grid,
     work?: Work,
@@ -225,6 +227,12 @@ export class Gpu {
     const bindings: Record<string, Binding> = {};
     for (const name in arrays) bindings[name] = this.#bind(kernel, name, arrays[name] ?? null);
     this.device.run(kernel, bindings, params, grid, work);
+  }
+
+  /** Copies an array, of whole rows of a scratch texture, to its start. */
+  copyToScratch(array: GpuArray, target: ScratchTexture): void {
+    for (const { buffer, offset, bytes } of byteRanges(array))
+      this.device.recorder.copy(buffer, offset, target, 0, bytes);
   }
 
   /**
@@ -290,12 +298,13 @@ export class Gpu {
     return array;
   }
 
-  #bind(kernel: KernelSpec, name: string, array: GpuArray | null): Binding {
+  #bind(kernel: KernelSpec, name: string, array: GpuArray | ScratchTexture | null): Binding {
     // A binding under a false flag is still bound, to a dummy.
     if (array === null) {
       this.#dummy ??= this.device.captures.outside(() => this.#allocate([64], "f32", 1));
-      return { buffer: this.#dummy.storage.chunks[0] as Binding["buffer"], offset: 0, bytes: 256 };
+      return { buffer: this.#dummy.storage.chunks[0] as PoolBuffer, offset: 0, bytes: 256 };
     }
+    if (!(array instanceof GpuArray)) return { buffer: array, offset: 0, bytes: array.bytes };
     array.assertAlive();
     const label = `${kernel.shader}.${kernel.entry}`;
     if (!array.isBindable)
@@ -311,7 +320,7 @@ export class Gpu {
     // Rounded up to a vec4: buffers and arena slots are padded to 256 bytes.
     const bytes = Math.max(16, Math.ceil(array.bytes / 16) * 16);
     const offset = start - chunk * chunkBytes;
-    return { buffer: chunks[chunk] as Binding["buffer"], offset, bytes, array };
+    return { buffer: chunks[chunk] as PoolBuffer, offset, bytes, array };
   }
 }
 
@@ -330,7 +339,7 @@ function wholeWords(bytes: number): number {
 
 function* byteRanges(
   array: GpuArray,
-): Iterable<{ buffer: Binding["buffer"]; offset: number; at: number; bytes: number }> {
+): Iterable<{ buffer: PoolBuffer; offset: number; at: number; bytes: number }> {
   const { chunkBytes, chunks } = array.storage;
   let at = 0;
   while (at < array.bytes) {
@@ -338,7 +347,7 @@ function* byteRanges(
     const chunk = Math.floor(start / chunkBytes);
     const offset = start - chunk * chunkBytes;
     const bytes = Math.min(array.bytes - at, chunkBytes - offset, MOST_BYTES_AT_ONCE);
-    yield { buffer: chunks[chunk] as Binding["buffer"], offset, at, bytes };
+    yield { buffer: chunks[chunk] as PoolBuffer, offset, at, bytes };
     at += bytes;
   }
 }

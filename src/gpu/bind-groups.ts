@@ -1,5 +1,6 @@
 import { type Binding, type Bindings, checkSharing } from "./dispatch.ts";
 import type { Kernel } from "./kernel.ts";
+import { isBuffer } from "./pool.ts";
 
 interface Entry {
   /** Buffer, offset and bytes of each binding, in the kernel's order. */
@@ -87,6 +88,7 @@ export class BindGroups {
   #create(kernel: Kernel, bindings: Bindings): GPUBindGroup {
     const entries: GPUBindGroupEntry[] = kernel.layout.bindings.map(({ name, binding }) => {
       const { buffer, offset, bytes } = bindings[name] as Binding;
+      if (!isBuffer(buffer)) return { binding, resource: buffer.view };
       return { binding, resource: { buffer: buffer.gpu, offset, size: bytes } };
     });
     const { params } = kernel.layout;

@@ -11,7 +11,7 @@ import {
 } from "./dispatch.ts";
 import { GpuError } from "./errors.ts";
 import type { Kernel } from "./kernel.ts";
-import type { Pool, PoolBuffer } from "./pool.ts";
+import type { Pool, PoolBuffer, PoolMemory, ScratchTexture } from "./pool.ts";
 
 /** A dispatch that can be encoded as it stands. `offsets`: of its parameters, empty where it has none. */
 export interface CapturedDispatch {
@@ -27,7 +27,7 @@ export interface CapturedCopy {
   readonly kernel: null;
   readonly source: PoolBuffer;
   readonly sourceOffset: number;
-  readonly target: PoolBuffer;
+  readonly target: PoolBuffer | ScratchTexture;
   readonly targetOffset: number;
   readonly bytes: number;
 }
@@ -49,9 +49,9 @@ interface Pending {
 export class CommandList {
   readonly #pool: Pool;
   readonly #slotAlign: number;
-  readonly #pinned = new Set<PoolBuffer>();
-  readonly #buffers = new Set<PoolBuffer>();
-  readonly #written = new Set<PoolBuffer>();
+  readonly #pinned = new Set<PoolMemory>();
+  readonly #buffers = new Set<PoolMemory>();
+  readonly #written = new Set<PoolMemory>();
   readonly #params = new ParamWords(1 << 14);
   #paramBytes = 0;
   #pending: (Pending | CapturedCopy)[] = [];
@@ -69,12 +69,12 @@ export class CommandList {
   }
 
   /** Every buffer that a command names. */
-  get buffers(): ReadonlySet<PoolBuffer> {
+  get buffers(): ReadonlySet<PoolMemory> {
     return this.#buffers;
   }
 
   /** Those that a command writes to. */
-  get written(): ReadonlySet<PoolBuffer> {
+  get written(): ReadonlySet<PoolMemory> {
     return this.#written;
   }
 
@@ -84,7 +84,7 @@ export class CommandList {
   }
 
   /** A buffer from outside the step that its owner has given back since it was used, if there is one. */
-  get freed(): PoolBuffer | undefined {
+  get freed(): PoolMemory | undefined {
     for (const buffer of this.#pinned) if (buffer.isFreed) return buffer;
     return undefined;
   }
@@ -109,7 +109,7 @@ export class CommandList {
   copy(
     source: PoolBuffer,
     sourceOffset: number,
-    target: PoolBuffer,
+    target: PoolBuffer | ScratchTexture,
     targetOffset: number,
     bytes: number,
   ): void {
@@ -158,7 +158,7 @@ export class CommandList {
     this.#bindGroups = 0;
   }
 
-  #use(buffer: PoolBuffer): void {
+  #use(buffer: PoolMemory): void {
     this.#buffers.add(buffer);
     // The run that this list takes down is named by the list itself.
     if (buffer.run === this || this.#pinned.has(buffer)) return;

@@ -15,8 +15,9 @@ import { KernelCache, type KernelSpec } from "./kernel.ts";
 import { LeakReporter } from "./leaks.ts";
 import { MemoryLedger, showLargest } from "./ledger.ts";
 import { chooseMatrices, type MatrixConfig, type MatrixSizes } from "./matrix-sizes.ts";
-import { Pool, type PoolBuffer, type PoolStatistics, type Wanted } from "./pool.ts";
+import { Pool, type PoolBuffer, type PoolStatistics, type ScratchTexture, type Wanted } from "./pool.ts";
 import { Recorder, type RecorderStatistics } from "./recorder.ts";
+import { ScratchTextures } from "./scratch.ts";
 import { Watch } from "./watch.ts";
 
 /** What kernels are chosen by. */
@@ -64,6 +65,7 @@ export class Device {
   /** Reports tensors that were lost; null unless ADAMIX_DEBUG is 1 or more. */
   readonly leaks: LeakReporter | null;
   readonly #device: GPUDevice;
+  readonly #scratch: ScratchTextures;
   #failure: GpuError | null = null;
   #closed = false;
 
@@ -84,6 +86,7 @@ export class Device {
     });
     const debug = debugLevel();
     this.pool = new Pool(device, budgetBytes, () => `the largest are ${showLargest(this.ledger.largest(5))}`);
+    this.#scratch = new ScratchTextures(this.pool);
     this.kernels = new KernelCache(device, debug >= 2 ? printCode : null);
     this.recorder = new Recorder(device, found.kind === "software", () => this.#throwFailure());
     this.captures = new Captures(this.pool, this.recorder, {
@@ -126,21 +129,39 @@ export class Device {
 
   acquire(bytes: number, wanted?: Wanted): PoolBuffer {
     this.#throwFailure();
-    if (!this.pool.fits(bytes, wanted)) this.trim();
-    if (!this.pool.fits(bytes, wanted)) {
-      this.captures.reclaim();
-      this.trim();
-    }
+    this.#makeRoom(bytes, wanted);
     const buffer = this.pool.acquire(bytes, wanted);
     if (this.watch.isTracing) this.recorder.clear(buffer);
     return buffer;
+  }
+
+  /**
+   * The scratch texture of a slot, of at least so many texels. What it holds is what was last copied to it. Pin it
+   * as long as it is used: whoever needs memory trims.
+   */
+  scratch(slot: number, texels: number): ScratchTexture {
+    this.#throwFailure();
+    const found = this.#scratch.find(slot, texels);
+    if (found) return found;
+    this.recorder.flush();
+    this.#scratch.trim();
+    this.#makeRoom(this.#scratch.bytesFor(texels));
+    return this.#scratch.grow(slot, texels);
   }
 
   /** Gives the memory that waits for reuse back to the driver. */
   trim(): void {
     this.recorder.flush();
     this.recorder.forget();
+    this.#scratch.trim();
     this.pool.trim();
+  }
+
+  #makeRoom(bytes: number, wanted?: Wanted): void {
+    if (!this.pool.fits(bytes, wanted)) this.trim();
+    if (this.pool.fits(bytes, wanted)) return;
+    this.captures.reclaim();
+    this.trim();
   }
 
   statistics(): PoolStatistics & RecorderStatistics & { readonly kernels: number } {

@@ -1,10 +1,10 @@
 import { GpuError, ShapeError } from "./errors.ts";
 import type { Kernel } from "./kernel.ts";
-import type { PoolBuffer } from "./pool.ts";
+import type { PoolBuffer, ScratchTexture } from "./pool.ts";
 
-/** A range of one buffer as a kernel sees it. `offset` is a multiple of the device's storage alignment. */
+/** A range of one buffer as a kernel sees it, or a texture. `offset` is a multiple of the device's storage alignment. */
 export interface Binding {
-  readonly buffer: PoolBuffer;
+  readonly buffer: PoolBuffer | ScratchTexture;
   readonly offset: number;
   readonly bytes: number;
   /** What lies there, for those who look on. Absent for the dummy of an absent array. */

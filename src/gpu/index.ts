@@ -6,7 +6,15 @@ export { type KernelSpec, kernelCode } from "./kernel.ts";
 export { type Holding, type LargeTensor, OTHER, SAVED, type ScopeMemory } from "./ledger.ts";
 export { chooseMatrices, type MatrixConfig, type MatrixSizes } from "./matrix-sizes.ts";
 export { type MemoryReport, memory, memoryScope, resetPeakMemory, trim } from "./memory.ts";
-export { CaptureRegion, Pool, type PoolBuffer, type PoolStatistics, sizeClass } from "./pool.ts";
+export {
+  CaptureRegion,
+  Pool,
+  type PoolBuffer,
+  type PoolStatistics,
+  type ScratchTexture,
+  sizeClass,
+} from "./pool.ts";
 export { type KernelProfile, type ProfileOptions, type ProfileReport, Profiler, profile } from "./profile.ts";
 export { formatProfile } from "./profile-table.ts";
+export { SCRATCH_ROW_BYTES, SCRATCH_WIDTH } from "./scratch.ts";
 export { traceNaN } from "./trace-nan.ts";

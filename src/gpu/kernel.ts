@@ -1,6 +1,6 @@
 import { shaderText } from "../platform/index.ts";
 import { GpuError } from "./errors.ts";
-import { type EntryLayout, entryLayout, resolveUses, specialise } from "./wgsl.ts";
+import { type EntryLayout, entryLayout, resolveUses, type StorageBinding, specialise } from "./wgsl.ts";
 
 /**
  * A kernel as an op names it: a file of `shaders/`, an entry point, and what is specialised in it. Specs are made
@@ -100,11 +100,7 @@ export class KernelCache {
 
   #create(spec: KernelSpec, label: string, code: string): Kernel {
     const layout = entryLayout(label, code, spec.entry);
-    const entries: GPUBindGroupLayoutEntry[] = layout.bindings.map(({ binding, writes }) => ({
-      binding,
-      visibility: COMPUTE,
-      buffer: { type: writes ? "storage" : "read-only-storage" },
-    }));
+    const entries = layout.bindings.map(layoutEntry);
     if (layout.params) {
       entries.push({
         binding: layout.params.binding,
@@ -121,6 +117,12 @@ export class KernelCache {
     });
     return { id: this.#kernels.size + 1, label, spec, layout, pipeline, bindGroupLayout };
   }
+}
+
+function layoutEntry({ binding, writes, isTexture }: StorageBinding): GPUBindGroupLayoutEntry {
+  const entry = { binding, visibility: COMPUTE };
+  if (!isTexture) return { ...entry, buffer: { type: writes ? "storage" : "read-only-storage" } };
+  return { ...entry, storageTexture: { access: "read-only", format: "rgba32float" } };
 }
 
 /** "line 3, column 8: what is wrong" and the line itself, of what Dawn says about WGSL; else its words. */

@@ -2,12 +2,11 @@ import { GpuError } from "./errors.ts";
 import { megabytes } from "./ledger.ts";
 
 /**
- * One pooled GPU buffer. `id` orders buffers by age; `batch` is the last unsubmitted batch that uses it; `version`
+ * Memory that dispatches bind. `id` orders buffers by age; `batch` is the last unsubmitted batch that uses it; `version`
  * counts what was recorded so far to write to it: uploads, copies, and dispatches that bind it for writing.
  */
-export interface PoolBuffer {
+export interface PoolMemory {
   readonly id: number;
-  readonly gpu: GPUBuffer;
   readonly bytes: number;
   batch: number;
   version: number;
@@ -19,6 +18,17 @@ export interface PoolBuffer {
   pins: number;
   /** Given back while it was pinned. */
   isFreed: boolean;
+}
+
+/** One pooled GPU buffer. */
+export interface PoolBuffer extends PoolMemory {
+  readonly gpu: GPUBuffer;
+}
+
+/** Scratch memory that kernels see as a texture; see scratch.ts. */
+export interface ScratchTexture extends PoolMemory {
+  readonly texture: GPUTexture;
+  readonly view: GPUTextureView;
 }
 
 /**
@@ -167,14 +177,14 @@ export class Pool {
   }
 
   /** Keeps a buffer from being given to anybody else, also when its owner gives it back. */
-  pin(buffer: PoolBuffer): void {
-    buffer.pins++;
+  pin(memory: PoolMemory): void {
+    memory.pins++;
   }
 
-  unpin(buffer: PoolBuffer): void {
-    if (--buffer.pins > 0 || !buffer.isFreed) return;
-    buffer.isFreed = false;
-    this.release(buffer);
+  unpin(memory: PoolMemory): void {
+    if (--memory.pins > 0 || !memory.isFreed) return;
+    memory.isFreed = false;
+    if (isBuffer(memory)) this.release(memory);
   }
 
   /** One captured step more that uses a region. */
@@ -197,6 +207,25 @@ export class Pool {
     for (const region of this.#regions) this.#empty(region, run);
   }
 
+  /** A texture of `rows` rows of `width` texels. It counts as pooled: nothing is kept in it. */
+  createTexture(width: number, rows: number): ScratchTexture {
+    const bytes = 16 * width * rows;
+    this.#checkBudget(bytes, undefined);
+    const texture = this.#device.createTexture({
+      size: [width, rows],
+      format: "rgba32float",
+      usage: STORAGE_BINDING | COPY_DST,
+    });
+    this.#pooledBytes += bytes;
+    return { ...newMemory(this.#nextId++, bytes), texture, view: texture.createView() };
+  }
+
+  /** No recorded command may still name it. */
+  destroyTexture({ texture, bytes }: ScratchTexture): void {
+    texture.destroy();
+    this.#pooledBytes -= bytes;
+  }
+
   statistics(): PoolStatistics {
     return {
       liveBytes: this.#liveBytes,
@@ -214,8 +243,10 @@ export class Pool {
 
   /** Destroys every free buffer. The caller has flushed: no recorded command may still name one. */
   trim(): void {
-    for (const buffer of this.#free.takeAll()) buffer.gpu.destroy();
-    this.#pooledBytes = 0;
+    for (const buffer of this.#free.takeAll()) {
+      buffer.gpu.destroy();
+      this.#pooledBytes -= buffer.bytes;
+    }
     this.#device.queue.submit([]); // only then does the driver give the memory back
   }
 
@@ -242,6 +273,16 @@ export class Pool {
   }
 
   #create(size: number, wanted: Wanted | undefined): PoolBuffer {
+    this.#checkBudget(size, wanted);
+    const gpu = this.#device.createBuffer({
+      size,
+      // UNIFORM: a captured step keeps the parameters of its kernels in one.
+      usage: GPU_USAGE.STORAGE | GPU_USAGE.UNIFORM | GPU_USAGE.COPY_SRC | GPU_USAGE.COPY_DST,
+    });
+    return { ...newMemory(this.#nextId++, size), gpu };
+  }
+
+  #checkBudget(size: number, wanted: Wanted | undefined): void {
     const needed = Math.max(size, wanted?.bytes ?? 0);
     if (this.#heldBytes + needed > this.budgetBytes) {
       const array = wanted ? ` for ${wanted.array.dtype} [${wanted.array.shape.join(", ")}]` : "";
@@ -252,15 +293,20 @@ export class Pool {
           `free tensors (tidy, dispose), use smaller batches, or raise ADAMIX_MEMORY_MB; ${this.#explain()}`,
       );
     }
-    const gpu = this.#device.createBuffer({
-      size,
-      // UNIFORM: a captured step keeps the parameters of its kernels in one.
-      usage: GPU_USAGE.STORAGE | GPU_USAGE.UNIFORM | GPU_USAGE.COPY_SRC | GPU_USAGE.COPY_DST,
-    });
-    const id = this.#nextId++;
-    return { id, gpu, bytes: size, batch: 0, version: 0, region: null, run: null, pins: 0, isFreed: false };
   }
 }
+
+function newMemory(id: number, bytes: number): PoolMemory {
+  return { id, bytes, batch: 0, version: 0, region: null, run: null, pins: 0, isFreed: false };
+}
+
+export function isBuffer(memory: PoolMemory): memory is PoolBuffer {
+  return "gpu" in memory;
+}
+
+// GPUTextureUsage
+const STORAGE_BINDING = 8;
+const COPY_DST = 2;
 
 /** WebGPU's numbers: Node has no global GPUBufferUsage until an adapter's globals are installed. */
 export const GPU_USAGE = { MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128 } as const;

@@ -13,7 +13,8 @@ import {
   type Work,
 } from "./dispatch.ts";
 import type { Kernel } from "./kernel.ts";
-import { GPU_USAGE, type PoolBuffer, sizeClass } from "./pool.ts";
+import { GPU_USAGE, isBuffer, type PoolBuffer, type ScratchTexture, sizeClass } from "./pool.ts";
+import { SCRATCH_ROW_BYTES, SCRATCH_WIDTH } from "./scratch.ts";
 import { type CommandQueue, SerialQueue } from "./serial-queue.ts";
 
 /** Records a dispatch; into a pass of its own where one is described. */
@@ -121,11 +122,11 @@ export class Recorder {
     this.#encode(kernel, group, offsets, grid, timed);
   }
 
-  /** Copies bytes between buffers, in order with the dispatches. */
+  /** Copies bytes between buffers, or whole rows to the start of a texture, in order with the dispatches. */
   copy(
     source: PoolBuffer,
     sourceOffset: number,
-    target: PoolBuffer,
+    target: PoolBuffer | ScratchTexture,
     targetOffset: number,
     bytes: number,
   ): void {
@@ -134,7 +135,15 @@ export class Recorder {
       return;
     }
     const encoder = this.#closePass();
-    encoder.copyBufferToBuffer(source.gpu, sourceOffset, target.gpu, targetOffset, bytes);
+    if (isBuffer(target))
+      encoder.copyBufferToBuffer(source.gpu, sourceOffset, target.gpu, targetOffset, bytes);
+    else {
+      const rows = { buffer: source.gpu, offset: sourceOffset, bytesPerRow: SCRATCH_ROW_BYTES };
+      encoder.copyBufferToTexture(rows, { texture: target.texture }, [
+        SCRATCH_WIDTH,
+        bytes / SCRATCH_ROW_BYTES,
+      ]);
+    }
     source.batch = target.batch = this.#batch;
     target.version++;
     this.#pending++;

@@ -2,10 +2,18 @@ import { GpuError } from "./errors.ts";
 
 /** What the text of a kernel says about itself, for one entry point. */
 export interface EntryLayout {
-  /** Storage bindings that the entry point reaches, in binding order. */
-  readonly bindings: readonly { readonly name: string; readonly binding: number; readonly writes: boolean }[];
+  /** Storage that the entry point reaches, in binding order. */
+  readonly bindings: readonly StorageBinding[];
   /** Fields of `struct Params`, or null when the entry point has no parameters. */
   readonly params: ParamsLayout | null;
+}
+
+export interface StorageBinding {
+  readonly name: string;
+  readonly binding: number;
+  readonly writes: boolean;
+  /** A storage texture of rgba32float that is read, instead of a buffer; see gpu/scratch.ts. */
+  readonly isTexture: boolean;
 }
 
 export interface ParamsLayout {
@@ -85,14 +93,21 @@ export function entryLayout(label: string, code: string, entry: string): EntryLa
   const functions = functionBodies(text);
   if (!functions.has(entry)) throw new GpuError(`${label}: no entry point ${entry}`);
   const used = reachable(functions, entry);
-  const bindings: { name: string; binding: number; writes: boolean }[] = [];
+  const bindings: StorageBinding[] = [];
   let params: ParamsLayout | null = null;
   const declaration = /@group\(0\)\s*@binding\((\d+)\)\s*var<(\w+)(?:\s*,\s*(\w+))?>\s*(\w+)\s*:/g;
   for (const [, binding, space, access, name] of text.matchAll(declaration)) {
     if (!used.has(name as string)) continue;
     if (space === "uniform") params = paramsLayout(label, text, Number(binding));
-    else bindings.push({ name: name as string, binding: Number(binding), writes: access === "read_write" });
+    else {
+      const writes = access === "read_write";
+      bindings.push({ name: name as string, binding: Number(binding), writes, isTexture: false });
+    }
   }
+  const texture =
+    /@group\(0\)\s*@binding\((\d+)\)\s*var\s+(\w+)\s*:\s*texture_storage_2d<rgba32float,\s*read>/g;
+  for (const [, binding, name = ""] of text.matchAll(texture))
+    if (used.has(name)) bindings.push({ name, binding: Number(binding), writes: false, isTexture: true });
   bindings.sort((a, b) => a.binding - b.binding);
   return { bindings, params };
 }

@@ -1,8 +1,9 @@
 import { type DType, type Gpu, type GpuArray, isHalf } from "../array/index.ts";
-import { grid1d, type KernelSpec, type MatrixSizes } from "../gpu/index.ts";
+import { grid1d, type KernelSpec, type MatrixSizes, type ScratchTexture } from "../gpu/index.ts";
 import { activate, activationCode } from "./activation.ts";
 import { castArray } from "./cast.ts";
 import { contract } from "./contraction.ts";
+import { isWorthPanels, isWorthTwoPanels, PANEL, packed } from "./gemm-panels.ts";
 import { type Product, type Strides, stridesOf } from "./product.ts";
 import { contractionOf, productOf } from "./product-pieces.ts";
 
@@ -30,7 +31,7 @@ interface Variant {
   readonly fours?: Fours;
   /** Element type of b: halves are read as they are stored. */
   readonly typeOfB?: DType;
-  /** Of 32 rows: for large products. */
+  /** Two panels of a for each of b. */
   readonly isTall?: boolean;
   /** Rows and columns of a tile; 0: of no matter. */
   readonly tile?: number;
@@ -42,6 +43,9 @@ interface MatrixTiles extends MatrixSizes {
   readonly tile: 64 | 128;
   readonly alongK: boolean;
 }
+
+/** Its operands are packed into textures first. */
+const PANELS = "matmul_panels";
 
 const kernels = new Map<string, KernelSpec>();
 
@@ -138,16 +142,6 @@ function tileOf({ M, N, batch = 1 }: Product): 64 | 128 {
 }
 const MANY_TILES = 128;
 
-/** Products from so many multiplications on win back what compiling a taller kernel takes. */
-const TALL = 2 ** 26;
-
-/** Rows of one workgroup of a barrier-free kernel. */
-function subgroupRows(entry: Entry, lanes: number, { M, N, K }: Product): 8 | 16 | 32 {
-  if (entry === "tn") return 16;
-  if (lanes === 4) return 8;
-  return M >= 64 && M * N * K >= TALL ? 32 : 16;
-}
-
 interface Choice {
   readonly variant: Variant;
   readonly rows: number;
@@ -179,15 +173,17 @@ function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
       columns: tile,
     };
   }
+  if (isWorthPanels(gpu, p)) {
+    const stores = { loads: true, stores: fours.stores };
+    const isTall = isWorthTwoPanels(p);
+    const variant = { shader: PANELS, entry: "panels", fours: stores, isTall };
+    return { variant, rows: isTall ? 2 * PANEL : PANEL, columns: PANEL };
+  }
   if (!entry || (isSum && entry !== "tn"))
     return { variant: { shader: "matmul", entry: "plain", typeOfB }, rows: 32, columns: 32 };
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
-  const rows = subgroupRows(entry, lanes, p);
-  return {
-    variant: { shader, entry, lanes, fours, typeOfB, isTall: rows === 32 },
-    rows,
-    columns: 4 * lanes,
-  };
+  const rows = lanes === 4 && entry !== "tn" ? 8 : 16;
+  return { variant: { shader, entry, lanes, fours, typeOfB }, rows, columns: 4 * lanes };
 }
 
 function storeOf({ activation, accumulate }: Product): Store {
@@ -230,11 +226,27 @@ function isBound(array: GpuArray | null | undefined): boolean {
 }
 
 /** Records products whose arrays can be bound. */
-function recordProduct(gpu: Gpu, p: Product, strides: Strides, { variant, rows, columns }: Choice): void {
+function recordProduct(gpu: Gpu, p: Product, strides: Strides, choice: Choice): void {
+  if (choice.variant.shader !== PANELS) {
+    recordDispatches(gpu, p, strides, choice, { a: p.a, b: p.b });
+    return;
+  }
+  for (const { product, strides: own, left, right } of packed(gpu, p, strides))
+    recordDispatches(gpu, product, own, choice, { left, right });
+}
+
+type Operands = Readonly<Record<string, GpuArray | ScratchTexture>>;
+
+function recordDispatches(
+  gpu: Gpu,
+  p: Product,
+  strides: Strides,
+  { variant, rows, columns }: Choice,
+  operands: Operands,
+): void {
   const { M, N, K, batch = 1 } = p;
-  const arrays: Record<string, GpuArray | null> = {
-    a: p.a,
-    b: p.b,
+  const arrays: Record<string, GpuArray | ScratchTexture | null> = {
+    ...operands,
     bias: p.bias ?? null,
     route: p.route ?? null,
   };
