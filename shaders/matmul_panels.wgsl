@@ -7,6 +7,7 @@
 // use: lib/gemm
 // use: lib/gemm_finish
 // use: lib/gemm_put_fours
+// use: lib/gemm_shuffle
 // use: lib/gemm_store
 // use: lib/panel
 const LANES: u32 = 8u;
@@ -19,19 +20,6 @@ const IS_TALL: bool = false;
 
 fn a_at(i: u32) -> vec4f { return textureLoad(left, texel(i)); }
 fn b_at(i: u32) -> vec4f { return textureLoad(right, texel(i)); }
-
-// Four k of b, of a lane's four columns.
-struct Four { r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f }
-
-// The products of 16 rows of a: each lane has two of them, and all lanes get all.
-fn add_products(sum: ptr<function, array<vec4f, ROWS>>, x: vec4f, y: vec4f, b: Four) {
-  for (var r = 0u; r < LANES; r++) {
-    (*sum)[r] += subgroupShuffle(x.x, r) * b.r0 + subgroupShuffle(x.y, r) * b.r1
-               + subgroupShuffle(x.z, r) * b.r2 + subgroupShuffle(x.w, r) * b.r3;
-    (*sum)[LANES + r] += subgroupShuffle(y.x, r) * b.r0 + subgroupShuffle(y.y, r) * b.r1
-                       + subgroupShuffle(y.z, r) * b.r2 + subgroupShuffle(y.w, r) * b.r3;
-  }
-}
 
 @compute @workgroup_size(LANES)
 fn panels(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {

@@ -1,5 +1,6 @@
-// c = f(scale op(a) op(b) + bias) without barriers: for software adapters. Workgroup: one subgroup; each lane owns four
-// columns of 16 rows; 16 rows of a are loaded across the lanes as vec4 and handed round by shuffles.
+// c = f(scale op(a) op(b) + bias) without barriers: for software adapters with subgroups of eight lanes. Workgroup: one
+// subgroup; each lane owns four columns of 16 or 32 rows, which are loaded across the lanes as vec4 and handed round by
+// shuffles.
 // Entries by what is transposed: nn = a b, nt = a bᵀ (a linear layer), tn = aᵀ b (its weight gradient).
 // Loads are vec4 along the contiguous dimension where sizes are multiples of 4 (nn, nt: K and N; tn: M and N), else
 // single floats by lib/gemm_load_ones. A tile reads 16 + 4 LANES floats for each k.
@@ -8,63 +9,72 @@
 // use: lib/gemm_finish
 // use: lib/gemm_load_fours
 // use: lib/gemm_put_fours
+// use: lib/gemm_shuffle
 // use: lib/gemm_store
 const LANES: u32 = 8u;
 const ROWS: u32 = 16u;
+// Whether nn and nt take 32 rows, so that a load of b serves twice as many. The other 16 are an array of their own, since
+// one of 32 is kept in memory. Compiling takes three times as long.
+const IS_TALL: bool = false;
+
+fn height() -> u32 { return select(ROWS, 2u * ROWS, IS_TALL); }
+
+// Four k of the row that a lane has of the eight from `row` on, in a matrix that starts at `start`.
+fn load_row(start: u32, row: u32, lane: u32, k: u32) -> vec4f {
+  return along(k, load_a4(start + min(row + lane, params.M - 1u) * (params.a_row / UNIT) + k / UNIT));
+}
 
 @compute @workgroup_size(LANES)
 fn nn(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-  let tile = tile_of(group, groups, ROWS, 4u * LANES);
+  let tile = tile_of(group, groups, height(), 4u * LANES);
   let n = tile.column + 4u * lane;
-  let a_row = params.a_row / UNIT;
   let b_row = params.b_row / UNIT;
   let a0 = a_start(tile.batch, 0u) / UNIT;
   let b0 = (b_start(tile.batch, 0u) + min(n, params.N - 1u)) / UNIT;
   var sum: array<vec4f, ROWS>;
+  var low: array<vec4f, ROWS>;
   for (var k = 0u; k < params.K; k += 4u) {
     let at = b0 + k * b_row;
-    let r0 = load_b4(at);
-    let r1 = row(k + 1u, load_b4(at + b_row));
-    let r2 = row(k + 2u, load_b4(at + 2u * b_row));
-    let r3 = row(k + 3u, load_b4(at + 3u * b_row));
-    for (var g = 0u; g < ROWS / LANES; g++) {
-      let x = along(k, load_a4(a0 + min(tile.row + g * LANES + lane, params.M - 1u) * a_row + k / UNIT));
-      for (var r = 0u; r < LANES; r++) {
-        sum[g * LANES + r] += subgroupShuffle(x.x, r) * r0 + subgroupShuffle(x.y, r) * r1
-                            + subgroupShuffle(x.z, r) * r2 + subgroupShuffle(x.w, r) * r3;
-      }
+    let b = Four(load_b4(at), row(k + 1u, load_b4(at + b_row)), row(k + 2u, load_b4(at + 2u * b_row)), row(k + 3u, load_b4(at + 3u * b_row)));
+    let x0 = load_row(a0, tile.row, lane, k);
+    let x1 = load_row(a0, tile.row + LANES, lane, k);
+    if (IS_TALL) {
+      let x2 = load_row(a0, tile.row + 2u * LANES, lane, k);
+      let x3 = load_row(a0, tile.row + 3u * LANES, lane, k);
+      add_products(&low, x2, x3, b);
     }
+    add_products(&sum, x0, x1, b);
   }
   finish(tile, n, &sum);
+  if (IS_TALL) { finish(Tile(tile.batch, tile.row + ROWS, tile.column), n, &low); }
 }
 
 @compute @workgroup_size(LANES)
 fn nt(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-  let tile = tile_of(group, groups, ROWS, 4u * LANES);
+  let tile = tile_of(group, groups, height(), 4u * LANES);
   let n = tile.column + 4u * lane;
-  let a_row = params.a_row / UNIT;
   let a0 = a_start(tile.batch, 0u) / UNIT;
   let columns = min(vec4u(n) + vec4u(0u, 1u, 2u, 3u), vec4u(params.N - 1u));
   let starts = (vec4u(b_start(tile.batch, 0u)) + columns * params.b_column) / UNIT;
   var sum: array<vec4f, ROWS>;
+  var low: array<vec4f, ROWS>;
   for (var k = 0u; k < params.K; k += 4u) {
     let c0 = along(k, load_b4(starts.x + k / UNIT));
     let c1 = along(k, load_b4(starts.y + k / UNIT));
     let c2 = along(k, load_b4(starts.z + k / UNIT));
     let c3 = along(k, load_b4(starts.w + k / UNIT));
-    let r0 = vec4f(c0.x, c1.x, c2.x, c3.x);
-    let r1 = vec4f(c0.y, c1.y, c2.y, c3.y);
-    let r2 = vec4f(c0.z, c1.z, c2.z, c3.z);
-    let r3 = vec4f(c0.w, c1.w, c2.w, c3.w);
-    for (var g = 0u; g < ROWS / LANES; g++) {
-      let x = along(k, load_a4(a0 + min(tile.row + g * LANES + lane, params.M - 1u) * a_row + k / UNIT));
-      for (var r = 0u; r < LANES; r++) {
-        sum[g * LANES + r] += subgroupShuffle(x.x, r) * r0 + subgroupShuffle(x.y, r) * r1
-                            + subgroupShuffle(x.z, r) * r2 + subgroupShuffle(x.w, r) * r3;
-      }
+    let b = Four(vec4f(c0.x, c1.x, c2.x, c3.x), vec4f(c0.y, c1.y, c2.y, c3.y), vec4f(c0.z, c1.z, c2.z, c3.z), vec4f(c0.w, c1.w, c2.w, c3.w));
+    let x0 = load_row(a0, tile.row, lane, k);
+    let x1 = load_row(a0, tile.row + LANES, lane, k);
+    if (IS_TALL) {
+      let x2 = load_row(a0, tile.row + 2u * LANES, lane, k);
+      let x3 = load_row(a0, tile.row + 3u * LANES, lane, k);
+      add_products(&low, x2, x3, b);
     }
+    add_products(&sum, x0, x1, b);
   }
   finish(tile, n, &sum);
+  if (IS_TALL) { finish(Tile(tile.batch, tile.row + ROWS, tile.column), n, &low); }
 }
 
 // Four lanes hold the 16 rows of one k, the next four those of the next.

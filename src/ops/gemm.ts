@@ -31,7 +31,7 @@ interface Variant {
   readonly fours?: Fours;
   /** Element type of b: halves are read as they are stored. */
   readonly typeOfB?: DType;
-  /** Two panels of a for each of b. */
+  /** Twice the rows in a tile: for large products. */
   readonly isTall?: boolean;
   /** Rows and columns of a tile; 0: of no matter. */
   readonly tile?: number;
@@ -95,7 +95,7 @@ function kernelOf(variant: Variant, store: Store): KernelSpec {
 
 /** The barrier-free kernel of these operands, or null where only the plain one is left. */
 function subgroupEntry(p: Product, lanes: number): Entry | null {
-  if (lanes !== 4 && lanes !== 8 && lanes !== 16) return null;
+  if (lanes !== 4 && lanes !== 8) return null;
   if (p.transposeA) return p.transposeB ? null : "tn";
   return p.transposeB ? "nt" : "nn";
 }
@@ -142,6 +142,16 @@ function tileOf({ M, N, batch = 1 }: Product): 64 | 128 {
 }
 const MANY_TILES = 128;
 
+/** Products from so many multiplications on win back what compiling a taller kernel takes. */
+const TALL = 2 ** 22;
+
+/** Rows of one workgroup of a barrier-free kernel. */
+function subgroupRows(entry: Entry, lanes: number, { M, N, K, batch = 1 }: Product): 8 | 16 | 32 {
+  if (entry === "tn") return 16;
+  if (lanes === 4) return 8;
+  return M >= 32 && batch * M * N * K >= TALL ? 32 : 16;
+}
+
 interface Choice {
   readonly variant: Variant;
   readonly rows: number;
@@ -182,8 +192,9 @@ function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
   if (!entry || (isSum && entry !== "tn"))
     return { variant: { shader: "matmul", entry: "plain", typeOfB }, rows: 32, columns: 32 };
   const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
-  const rows = lanes === 4 && entry !== "tn" ? 8 : 16;
-  return { variant: { shader, entry, lanes, fours, typeOfB }, rows, columns: 4 * lanes };
+  const rows = subgroupRows(entry, lanes, p);
+  const variant = { shader, entry, lanes, fours, typeOfB, isTall: rows === 32 };
+  return { variant, rows, columns: 4 * lanes };
 }
 
 function storeOf({ activation, accumulate }: Product): Store {
