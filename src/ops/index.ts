@@ -47,6 +47,7 @@ export { resultType, runBackward, runForward } from "./halves.ts";
 export {
   accumulate,
   addInto,
+  columnKernel,
   contiguous,
   copyInto,
   copyOf,
