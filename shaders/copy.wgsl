@@ -1,63 +1,14 @@
-// destination[strided] = source[strided], bit for bit, whatever the elements are; and destination = constant.
-// Thread: one element, or two of 16 bits. Reads 1, writes 1.
-// use: lib/grid
-struct Params {
-  n: u32, rank: u32, source_offset: u32, target_offset: u32, constant: u32,
-  // Of halves: the first element, and the elements that the bound chunk of the source holds.
-  first: u32, source_first: u32, source_length: u32,
-  shape: array<vec4u, 2>, source_strides: array<vec4u, 2>, target_strides: array<vec4u, 2>,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<u32>;
-@group(0) @binding(2) var<storage, read_write> destination: array<u32>;
+// destination[strided] = source[strided], bit for bit, whatever the words are, or another function of the two.
+// Thread: one Word. Reads 1, writes 1.
+// use: lib/walks
+alias Word = u32;
+fn moved(old: Word, next: Word) -> Word { return next; }
 
-@compute @workgroup_size(64)
-fn strided(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = unfold(group, groups) * 64u + lane;
-  if (i >= params.n) { return; }
-  var rest = i;
-  var source_at = params.source_offset;
-  var target_at = params.target_offset;
-  for (var d = params.rank; d > 0u; d--) {
-    let e = d - 1u;
-    let size = params.shape[e / 4u][e % 4u];
-    let place = rest % size;
-    rest /= size;
-    source_at += place * params.source_strides[e / 4u][e % 4u];
-    target_at += place * params.target_strides[e / 4u][e % 4u];
-  }
-  destination[target_at] = source[source_at];
-}
-
-// Elements of 16 bits, two to a word: n elements from `first` on. The destination has no gaps and starts at a whole
-// word. What lies in another chunk of the source, or follows an odd number of elements, keeps its value.
-@compute @workgroup_size(64)
-fn strided_halves(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = 2u * (unfold(group, groups) * 64u + lane);
-  if (i >= params.n) { return; }
-  let word = (params.target_offset + i) / 2u;
-  let old = destination[word];
-  var upper = old >> 16u;
-  if (i + 1u < params.n) { upper = half_at(params.first + i + 1u, upper); }
-  destination[word] = half_at(params.first + i, old & 0xffffu) | (upper << 16u);
-}
-
-fn half_at(i: u32, old: u32) -> u32 {
-  var rest = i;
-  var at = params.source_offset;
-  for (var d = params.rank; d > 0u; d--) {
-    let e = d - 1u;
-    let size = params.shape[e / 4u][e % 4u];
-    at += (rest % size) * params.source_strides[e / 4u][e % 4u];
-    rest /= size;
-  }
-  let place = at - params.source_first;
-  if (place >= params.source_length) { return old; }
-  return (source[place / 2u] >> (16u * (place % 2u))) & 0xffffu;
-}
-
-@compute @workgroup_size(64)
-fn fill(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = unfold(group, groups) * 64u + lane;
-  if (i < params.n) { destination[i] = params.constant; }
+@compute @workgroup_size(16, 4)
+fn strided(@builtin(global_invocation_id) place: vec3u) {
+  if (place.x >= params.columns || place.y >= params.rows) { return; }
+  let at = slab_at(place.z)
+    + place.x * vec2u(params.source_column, params.target_column)
+    + place.y * vec2u(params.source_row, params.target_row);
+  destination[at.y] = moved(destination[at.y], source[at.x]);
 }

@@ -255,9 +255,9 @@ chunks("an array longer than a binding is written and read in chunks", async () 
     fill(other, x);
     assert.ok((await other.read(x)).every((v) => v === 0));
     const whole = () =>
-      other.run({ shader: "copy", entry: "fill" }, { destination: x }, fillParams, [1, 1, 1]);
+      other.run({ shader: "fill", entry: "words" }, { destination: x }, fillParams, [1, 1, 1]);
     const message =
-      /copy\.fill: destination \[10, 100\] of 4000 bytes is read whole, and the largest binding here is 1024 bytes/;
+      /fill\.words: destination \[10, 100\] of 4000 bytes is read whole, and the largest binding here is 1024 bytes/;
     expectError(whole, GpuError, message);
   });
 });
@@ -272,38 +272,26 @@ chunks("a limit below the alignment is taken for the alignment", async () => {
 
 // --- failures
 
-const fillSpec = { shader: "copy", entry: "fill" };
-const fillParams = {
-  n: 4,
-  rank: 0,
-  first: 0,
-  source_first: 0,
-  source_length: 0,
-  source_offset: 0,
-  target_offset: 0,
-  constant: 0,
-  shape: [],
-  source_strides: [],
-  target_strides: [],
-};
+const fillSpec = { shader: "fill", entry: "words" };
+const fillParams = { n: 4, constant: 0 };
 
 failures("missing and superfluous names throw when the dispatch is recorded, and nothing is", () => {
   const x = gpu.empty([4]);
   const { dispatches } = gpu.device.statistics();
   const run = (arrays: Record<string, typeof x>, params: Record<string, number | number[]>) => () =>
     gpu.run(fillSpec, arrays, params, [1, 1, 1]);
-  expectError(run({}, fillParams), GpuError, /copy\.fill: no buffer passed for "destination"/);
+  expectError(run({}, fillParams), GpuError, /fill\.words: no buffer passed for "destination"/);
   expectError(
     run({ destination: x, source: x }, fillParams),
     GpuError,
-    /copy\.fill: has no binding named source/,
+    /fill\.words: has no binding named source/,
   );
   const { n: _n, ...rest } = fillParams;
-  expectError(run({ destination: x }, rest), ShapeError, /copy\.fill: no value passed for parameter "n"/);
+  expectError(run({ destination: x }, rest), ShapeError, /fill\.words: no value passed for parameter "n"/);
   expectError(
     run({ destination: x }, { ...fillParams, m: 1 }),
     ShapeError,
-    /copy\.fill: has no parameter named m/,
+    /fill\.words: has no parameter named m/,
   );
   assert.is(gpu.device.statistics().dispatches, dispatches);
   run({ destination: x }, fillParams)();
@@ -315,7 +303,7 @@ failures("missing and superfluous names throw when the dispatch is recorded, and
 failures("an array that a kernel cannot bind as it is says so", () => {
   const x = gpu.empty([4, 64]);
   const turned = x.view([64, 4], 0, [1, 64]);
-  const message = /copy\.fill: destination \[64, 4\] is a strided view; make it contiguous/;
+  const message = /fill\.words: destination \[64, 4\] is a strided view; make it contiguous/;
   expectError(() => fill(gpu, turned), GpuError, message);
   for (const array of [x, turned]) array.release();
 });
@@ -330,7 +318,7 @@ async function child(program: string): Promise<{ code: number; output: string }>
 failures("a process with an error of the GPU that nobody looked at fails in the end", async () => {
   const { code, output } = await child(`
     const y = gpu.empty([4]);
-    gpu.run({ shader: "copy", entry: "fill" }, { destination: y }, ${JSON.stringify(fillParams)}, [70000, 1, 1]);
+    gpu.run({ shader: "fill", entry: "words" }, { destination: y }, ${JSON.stringify(fillParams)}, [70000, 1, 1]);
     console.log("goes on to its end");
     try { await gpu.read(y); } catch (error) { console.log(error.name, error.message); }
   `);

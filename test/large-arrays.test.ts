@@ -195,19 +195,8 @@ chunks.run();
 
 const ordinary = suite("the ordinary case");
 
-const copyKernel: KernelSpec = { shader: "copy", entry: "fill" };
-const copyParams = {
-  rank: 0,
-  first: 0,
-  source_first: 0,
-  source_length: 0,
-  source_offset: 0,
-  target_offset: 0,
-  constant: 7,
-  shape: [],
-  source_strides: [],
-  target_strides: [],
-};
+const fillKernel: KernelSpec = { shader: "fill", entry: "words" };
+const fillParams = { constant: 7 };
 
 /** Dispatches and new bind groups of `body`. */
 function cost(body: () => void): { readonly dispatches: number; readonly created: number } {
@@ -225,7 +214,7 @@ ordinary("arrays that one binding holds take one dispatch and no memory", () => 
   const c = gpu.empty([130, 12]);
   const bodies: Readonly<Record<string, () => void>> = {
     runRows: () =>
-      runRows(gpu, copyKernel, { rows: 2400, split: { destination: x }, params: copyParams, count: "n" }),
+      runRows(gpu, fillKernel, { rows: 2400, split: { destination: x }, params: fillParams, count: "n" }),
     fill: () => fill(gpu, x),
     copyInto: () =>
       gpu.scope(
@@ -345,9 +334,9 @@ refusals("what a kernel reads whole is refused with its size", () => {
   const on = tiny(1024);
   const x = on.empty([300]);
   const message = messageOf(() =>
-    on.run(copyKernel, { destination: x }, { ...copyParams, n: 300 }, [5, 1, 1]),
+    on.run(fillKernel, { destination: x }, { ...fillParams, n: 300 }, [5, 1, 1]),
   );
-  assert.match(message, /^copy\.fill: destination \[300\] of 1200 bytes is read whole, .* 1024 bytes$/);
+  assert.match(message, /^fill\.words: destination \[300\] of 1200 bytes is read whole, .* 1024 bytes$/);
   x.release();
 });
 

@@ -40,6 +40,17 @@ for (const n of [1, 2, 3, 4, 5, 63, 65, 259]) {
   });
 }
 
+for (const n of [1, 3, 4, 5, 255, 1023, 1024, 1027, 4099]) {
+  test(`fill sets ${n} words and leaves what follows them alone`, async () => {
+    const arena = gpu.from(counting(n + 64));
+    const part = arena.view([n], 0);
+    fill(gpu, part, 0x40000000); // 2
+    const expected = counting(n + 64).fill(2, 0, n);
+    assertBitEqual(await gpu.read(arena), expected);
+    for (const array of [arena, part]) array.release();
+  });
+}
+
 test("copyInto moves bits between any two layouts", async () => {
   const source = gpu.from(new Uint32Array([0x7fc00001, 0xffffffff, 1, 0x80000000, 5, 6]), [2, 3]);
   const target = gpu.from(new Uint32Array(12));

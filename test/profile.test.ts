@@ -134,7 +134,7 @@ counting("more dispatches than a submit holds are all counted and all timed", as
       },
       { clock },
     );
-    const kernel = kernelOf(report, /^copy\.fill$/);
+    const kernel = kernelOf(report, /^fill\.words$/);
     assert.is(kernel.count, 700, clock);
     assert.is(report.submits, clock === "host" ? 700 : 3, clock);
     if (clock !== "none") assert.ok(kernel.totalMs > 0, clock);
@@ -335,7 +335,7 @@ lasting("an error of the program is told, and ends the profile", async () => {
   const broken: KernelSpec = { shader: "nothing", entry: "main" };
   assert.match((await rejection(profile(gpu, () => gpu.run(broken, {}, {}, [1, 1, 1])))).message, /no file/);
   const x = gpu.empty([4]);
-  assert.throws(() => gpu.run({ shader: "copy", entry: "fill" }, { y: x }, {}, [1, 1, 1]), /no buffer/);
+  assert.throws(() => gpu.run({ shader: "fill", entry: "words" }, { y: x }, {}, [1, 1, 1]), /no buffer/);
   x.release();
   assert.is(gpu.device.recorder.watcher, null);
   assert.is((await profile(gpu, () => {})).dispatches, 0);

@@ -7,11 +7,25 @@ import {
   sameShape,
   showShape,
 } from "../array/index.ts";
-import { GpuError, grid1d, type KernelSpec } from "../gpu/index.ts";
+import { GpuError, type Grid, grid1d, type KernelSpec, type Work } from "../gpu/index.ts";
 import { boxesOf, spanOf } from "./boxes.ts";
+import { type Dimension, inUnitsOf, type Steps, stepsOf, type Walks, walksOf } from "./walks.ts";
 
-const stridedKernel: KernelSpec = { shader: "copy", entry: "strided" };
-const stridedHalvesKernel: KernelSpec = { shader: "copy", entry: "strided_halves" };
+const halvesKernel: KernelSpec = { shader: "copy_halves", entry: "strided" };
+
+/** A kernel for each way to walk. */
+type MoveKernels = Readonly<Record<Steps["by"], KernelSpec>>;
+
+const COPY: MoveKernels = {
+  ones: { shader: "copy", entry: "strided" },
+  fours: { shader: "copy", entry: "strided", constants: { Word: "vec4u" } },
+  blocks: { shader: "copy_transposed", entry: "strided" },
+};
+const ADD: MoveKernels = {
+  ones: { shader: "copy", entry: "strided", constants: { Word: "f32", moved: "old + next" } },
+  fours: { shader: "copy", entry: "strided", constants: { Word: "vec4f", moved: "old + next" } },
+  blocks: { shader: "copy_transposed", entry: "strided", constants: { Word: "vec4f", moved: "old + next" } },
+};
 
 /**
  * Copies `source` into `target`, both of the same shape, element size and strided in any way (a target of halves
@@ -20,20 +34,15 @@ const stridedHalvesKernel: KernelSpec = { shader: "copy", entry: "strided_halves
  */
 export function copyInto(gpu: Gpu, source: GpuArray, target: GpuArray): void {
   if (source.size === 0) return;
-  if (isHalf(target.dtype)) {
-    copyHalves(gpu, source, target);
-    return;
-  }
-  if (isWhole(source, target)) {
-    copyBox(gpu, source, target, source.shape, source.offset, target.offset);
-    return;
-  }
-  for (const { shape, offsets } of boxesOf(source.shape, [source, target])) {
-    gpu.scope(
-      () => copyBox(gpu, source, target, shape, offsets[0] as number, offsets[1] as number),
-      () => [],
-    );
-  }
+  const elements = walksOf(source.shape, source, target);
+  const words = isHalf(target.dtype) ? inUnitsOf(2, elements) : elements;
+  if (words) moveWords(gpu, COPY, source, target, words);
+  else copyHalves(gpu, source, target);
+}
+
+/** target += source in f32, both of the same shape and strided in any way. They must not share a storage. */
+export function addInto(gpu: Gpu, source: GpuArray, target: GpuArray): void {
+  if (source.size > 0) moveWords(gpu, ADD, source, target, walksOf(source.shape, source, target));
 }
 
 /** A contiguous copy. */
@@ -54,42 +63,104 @@ export function stretched(gpu: Gpu, x: GpuArray, shape: Shape): GpuArray {
   return contiguous(gpu, gpu.view(x, shape, x.offset, broadcastStrides(x.shape, x.strides, shape)));
 }
 
-/** Copies a part of the shape that begins at two elements of the storages and stays in their chunks. */
-function copyBox(
+/** Goes through the words of both arrays at once, or part by part, each of which lies in one chunk of either. */
+function moveWords(gpu: Gpu, kernels: MoveKernels, source: GpuArray, target: GpuArray, words: Walks): void {
+  if (isWhole(source, target)) {
+    moveBox(gpu, kernels, source, target, words, { parts: { source, destination: target } });
+    return;
+  }
+  const shape = words.dimensions.map(({ size }) => size);
+  const walk = (array: GpuArray, side: "source" | "target") => ({
+    offset: words[side],
+    strides: words.dimensions.map((dimension) => dimension[side]),
+    chunkLength: array.storage.chunkBytes / 4,
+  });
+  const [from, to] = [walk(source, "source"), walk(target, "target")];
+  for (const box of boxesOf(shape, [from, to])) {
+    const [start, end] = box.offsets as readonly [number, number];
+    const part = walksOf(box.shape, { ...from, offset: start }, { ...to, offset: end });
+    gpu.scope(
+      () => moveBox(gpu, kernels, source, target, part),
+      () => [],
+    );
+  }
+}
+
+/** Workgroups of the kernels over columns and rows, and how many there may be along each dimension. */
+const COLUMNS = 16;
+const ROWS = 4;
+const MOST_GROUPS = 65_535;
+
+/** Goes through words that lie in one chunk of either array. */
+function moveBox(
   gpu: Gpu,
+  kernels: MoveKernels,
   source: GpuArray,
   target: GpuArray,
-  shape: readonly number[],
-  sourceStart: number,
-  targetStart: number,
+  words: Walks,
+  work?: Work,
 ): void {
-  let n = 1;
-  for (const size of shape) n *= size;
-  const params = {
-    n,
-    rank: shape.length,
-    constant: 0,
-    first: 0,
-    source_first: 0,
-    source_length: 0,
-    source_offset: sourceStart % source.chunkLength,
-    target_offset: targetStart % target.chunkLength,
-    shape,
-    source_strides: asWords(source.strides),
-    target_strides: asWords(target.strides),
-  };
+  const from = startOfChunk(source, words.source);
+  const to = startOfChunk(target, words.target);
   const arrays = {
-    source: chunkAt(gpu, source, sourceStart),
-    destination: chunkAt(gpu, target, targetStart),
+    source: chunkAt(gpu, source, (from * 4) / source.itemBytes),
+    destination: chunkAt(gpu, target, (to * 4) / target.itemBytes),
   };
-  const { source_offset, target_offset } = params;
-  const parts = isWhole(source, target)
-    ? { source, destination: target }
-    : {
-        source: { shape, dtype: source.dtype, offset: source_offset, strides: source.strides },
-        destination: { shape, dtype: target.dtype, offset: target_offset, strides: target.strides },
-      };
-  gpu.run(stridedKernel, arrays, params, grid1d(Math.ceil(n / 64)), { parts });
+  const steps = stepsOf({ ...words, source: words.source - from, target: words.target - to });
+  const strides = stridesOf(steps);
+  for (const { grid, ...place } of rangesOf(steps))
+    gpu.run(kernels[steps.by], arrays, { ...strides, ...place }, grid, work);
+}
+
+/** Dimensions as the kernels have them: columns, rows, and slabs, of which the outermost one's strides come first. */
+function splitOf({ dimensions: [columns = ONE, rows = ONE, ...slabs] }: Walks) {
+  return { columns, rows, outer: slabs.at(-1) ?? ONE, inner: slabs.slice(0, -1) };
+}
+
+function stridesOf(steps: Steps) {
+  const { columns, rows, outer, inner } = splitOf(steps);
+  return {
+    source_column: columns.source >>> 0,
+    target_column: columns.target >>> 0,
+    source_row: rows.source >>> 0,
+    target_row: rows.target >>> 0,
+    source_outer: outer.source >>> 0,
+    target_outer: outer.target >>> 0,
+    inner: inner.length,
+    shape: inner.map(({ size }) => size),
+    source_strides: asWords(inner.map(({ source }) => source)),
+    target_strides: asWords(inner.map(({ target }) => target)),
+  };
+}
+
+const ONE: Dimension = { size: 1, source: 0, target: 0 };
+
+/** Ranges of columns, rows and slabs that a grid has workgroups for, and where they begin: mostly one. */
+function* rangesOf(steps: Steps) {
+  const { columns, rows, outer, inner } = splitOf(steps);
+  const slabs = inner.reduce((n, { size }) => n * size, outer.size);
+  const unit = steps.by === "blocks" ? 4 : 1; // columns of a source, and rows of a target, are counted one by one
+  for (const [first_slab, z] of pieces(slabs, MOST_GROUPS)) {
+    for (const [row, y] of pieces(rows.size, MOST_GROUPS * ROWS)) {
+      for (const [column, x] of pieces(columns.size, MOST_GROUPS * COLUMNS)) {
+        const grid: Grid = [Math.ceil(x / COLUMNS), Math.ceil(y / ROWS), z];
+        const source_offset = steps.source + unit * column * columns.source + row * rows.source;
+        const target_offset = steps.target + column * columns.target + unit * row * rows.target;
+        yield { grid, columns: x, rows: y, first_slab, source_offset, target_offset };
+      }
+    }
+  }
+}
+
+/** Pieces of up to `most` of n: where each begins, and how long it is. */
+function* pieces(n: number, most: number): Iterable<readonly [first: number, length: number]> {
+  for (let first = 0; first < n; first += most) yield [first, Math.min(n - first, most)];
+}
+
+/** The first word of the chunk that holds a word of an array's storage. */
+function startOfChunk({ storage }: GpuArray, word: number): number {
+  const length = storage.chunkBytes / 4;
+  return Math.floor(word / length) * length;
 }
 
 /** Whether one binding holds either storage. */
@@ -133,7 +204,6 @@ function copyHalvesFrom(
   const params = {
     n,
     rank: source.shape.length,
-    constant: 0,
     first,
     source_first: chunk.offset,
     source_length: chunk.size,
@@ -141,11 +211,10 @@ function copyHalvesFrom(
     target_offset: place % target.chunkLength,
     shape: source.shape,
     source_strides: asWords(source.strides),
-    target_strides: asWords(target.strides),
   };
   const arrays = { source: chunk, destination: chunkAt(gpu, target, place) };
   const work = isWhole(source, target) ? { parts: { source, destination: target } } : undefined;
-  gpu.run(stridedHalvesKernel, arrays, params, grid1d(Math.ceil(n / 2 / 64)), work);
+  gpu.run(halvesKernel, arrays, params, grid1d(Math.ceil(n / 2 / 64)), work);
 }
 
 /** Strides as a shader adds them, modulo 2^32: those of a flipped view are negative. */

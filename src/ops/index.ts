@@ -44,7 +44,18 @@ export { type ArgAttrs, type ArgOp, argmax, argmin, type ExtremeOp, max, min } f
 export { type FlipAttrs, flip } from "./flip.ts";
 export { type AxisAttrs, gather, indexSelect, scatterAdd } from "./gather.ts";
 export { resultType, runBackward, runForward } from "./halves.ts";
-export { accumulate, contiguous, copyInto, copyOf, fill, rowKernel, threads, zeros } from "./kernels.ts";
+export {
+  accumulate,
+  addInto,
+  columnKernel,
+  contiguous,
+  copyInto,
+  copyOf,
+  fill,
+  rowKernel,
+  threads,
+  zeros,
+} from "./kernels.ts";
 export { addLayerNorm, layerNorm } from "./layer-norm.ts";
 export { type LinearAttrs, linear } from "./linear.ts";
 export { logSumExp } from "./log-sum-exp.ts";

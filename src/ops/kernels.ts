@@ -3,7 +3,7 @@ import type { KernelSpec } from "../gpu/index.ts";
 import { contiguous } from "./copy.ts";
 import { runRows, threads } from "./ranges.ts";
 
-export { contiguous, copyInto, copyOf } from "./copy.ts";
+export { addInto, contiguous, copyInto, copyOf } from "./copy.ts";
 export { threads } from "./ranges.ts";
 
 /** Elements in groups of four, rounded up: buffers are padded, so the rest is harmless. */
@@ -62,31 +62,17 @@ export function columnKernel(
     columns % 4 === 0 ? { kernel: four, columns: columns / 4, width: 4 } : { kernel: one, columns, width: 1 };
 }
 
-const fillKernel: KernelSpec = { shader: "copy", entry: "fill" };
+const fillKernel: KernelSpec = { shader: "fill", entry: "words" };
 const addKernel: KernelSpec = { shader: "accumulate", entry: "add" };
-const NO_STRIDES = {
-  rank: 0,
-  first: 0,
-  source_first: 0,
-  source_length: 0,
-  source_offset: 0,
-  target_offset: 0,
-  shape: [],
-  source_strides: [],
-  target_strides: [],
-};
-
 /** Sets every word of a bindable array to the same 32 bits. */
 export function fill(gpu: Gpu, array: GpuArray, bits = 0): void {
-  const params = { ...NO_STRIDES, constant: bits };
-  const split = { destination: array };
   runRows(gpu, fillKernel, {
     rows: Math.ceil(array.bytes / 4),
-    split,
+    split: { destination: array },
     lengths: { destination: 4 / array.itemBytes },
-    params,
+    params: { constant: bits },
     count: "n",
-    grid: threads,
+    grid: (n) => threads(Math.ceil(n / 16)),
   });
 }
 

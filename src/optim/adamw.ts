@@ -1,7 +1,7 @@
 import type { GpuArray, TypedArray } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
-import { type KernelSpec, ShapeError } from "../gpu/index.ts";
-import { runRows } from "../ops/index.ts";
+import { grid1d, ShapeError } from "../gpu/index.ts";
+import { columnKernel, runRows } from "../ops/index.ts";
 import { Arena, type ArenaSegment, BLOCK } from "./arena.ts";
 import type { Optimizer } from "./optimizer.ts";
 import { RateSlot } from "./rate-slot.ts";
@@ -18,7 +18,7 @@ export interface AdamWOptions extends UndrawnOptions {
   readonly convention?: "pytorch" | "huggingface";
 }
 
-const stepKernel: KernelSpec = { shader: "adamw", entry: "step" };
+const stepKernel = columnKernel("adamw", "step");
 
 /** What the optimiser keeps for one segment of the arena. */
 interface SegmentState extends SegmentTables {
@@ -91,8 +91,8 @@ export class AdamW implements Optimizer {
       eps,
     };
     const whole = { takes_part: this.#slices.takesPart, schedule: this.#schedule };
-    for (const { segment, firstMoments, secondMoments, entries, blockEntry } of this.#states) {
-      runRows(this.arena.gpu, stepKernel, {
+    for (const { segment, firstMoments, secondMoments, entries, blockEntry, width } of this.#states) {
+      runRows(this.arena.gpu, stepKernel(width).kernel, {
         rows: segment.length / BLOCK,
         split: {
           value: segment.values,
@@ -104,6 +104,7 @@ export class AdamW implements Optimizer {
         whole: { ...whole, entries },
         params: (first) => ({ ...params, first_block: first }),
         count: "blocks",
+        grid: (blocks) => grid1d(Math.ceil(blocks / width)),
       });
     }
   }

@@ -1,7 +1,7 @@
 import type { GpuArray, TypedArray } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
-import { type KernelSpec, ShapeError } from "../gpu/index.ts";
-import { runRows } from "../ops/index.ts";
+import { grid1d, ShapeError } from "../gpu/index.ts";
+import { columnKernel, runRows } from "../ops/index.ts";
 import { Arena, type ArenaSegment, BLOCK } from "./arena.ts";
 import type { Optimizer } from "./optimizer.ts";
 import { RateSlot } from "./rate-slot.ts";
@@ -26,7 +26,7 @@ interface SegmentState extends SegmentTables {
   readonly buffer: GpuArray | null;
 }
 
-const stepKernel: KernelSpec = { shader: "sgd", entry: "step" };
+const stepKernel = columnKernel("sgd", "step");
 
 /**
  * Stochastic gradient descent with momentum (Sutskever et al. 2013), as PyTorch has it, over one arena: two dispatches
@@ -80,8 +80,8 @@ export class SGD implements Optimizer {
     const { momentum, dampening, nesterov, undrawn } = this.#options;
     this.#slices.advance(undrawn);
     const params = { momentum, share: 1 - dampening, nesterov: nesterov ? 1 : 0 };
-    for (const { segment, buffer, entries, blockEntry } of this.#states) {
-      runRows(this.arena.gpu, stepKernel, {
+    for (const { segment, buffer, entries, blockEntry, width } of this.#states) {
+      runRows(this.arena.gpu, stepKernel(width).kernel, {
         rows: segment.length / BLOCK,
         split: {
           value: segment.values,
@@ -92,6 +92,7 @@ export class SGD implements Optimizer {
         whole: { takes_part: this.#slices.takesPart, entries, rate: this.#rate.array },
         params: (first) => ({ ...params, first_block: first }),
         count: "blocks",
+        grid: (blocks) => grid1d(Math.ceil(blocks / width)),
       });
     }
   }

@@ -1,7 +1,7 @@
 import type { GpuArray, TypedArray } from "../array/index.ts";
 import type { KernelSpec } from "../gpu/index.ts";
 import { fill, threads } from "../ops/index.ts";
-import { type Arena, type ArenaSegment, BLOCK, blocksOf } from "./arena.ts";
+import { type Arena, type ArenaEntry, type ArenaSegment, BLOCK, blocksOf } from "./arena.ts";
 
 const advanceKernel: KernelSpec = { shader: "slice_steps", entry: "advance" };
 
@@ -59,21 +59,29 @@ export interface SegmentTables {
   readonly entries: GpuArray;
   /** u32 [blocks]: the number of its entry for each block of the segment. */
   readonly blockEntry: GpuArray;
+  /** Elements that lie in one slice together, wherever a multiple of so many begins. */
+  readonly width: 1 | 4;
 }
 
 export function segmentTables({ gpu }: Arena, segment: ArenaSegment, weightDecay: number): SegmentTables {
   return {
     entries: gpu.from(entryTable(segment, weightDecay)).under("optimiser"),
     blockEntry: gpu.from(blockTable(segment)).under("optimiser"),
+    width: segment.entries.every((entry) => stepSize(entry) % 4 === 0) ? 4 : 1,
   };
+}
+
+/** Elements that move together: a slice, or a parameter with the zeros that follow it, which stay zeros. */
+function stepSize(entry: ArenaEntry): number {
+  return entry.parameter.slices > 1 ? entry.sliceSize : blocksOf(entry) * BLOCK;
 }
 
 function entryTable({ entries }: ArenaSegment, weightDecay: number): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(entries.length * 4);
   const floats = new Float32Array(words.buffer);
-  entries.forEach(({ parameter, first, sliceSize, firstSlice }, i) => {
-    words.set([first, sliceSize, firstSlice], i * 4);
-    floats[i * 4 + 3] = parameter.decay ? weightDecay : 0;
+  entries.forEach((entry, i) => {
+    words.set([entry.first, stepSize(entry), entry.firstSlice], i * 4);
+    floats[i * 4 + 3] = entry.parameter.decay ? weightDecay : 0;
   });
   return words;
 }
