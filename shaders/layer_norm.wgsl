@@ -1,7 +1,9 @@
 // Layer normalisation over the last dimension: y = (x - mean) rstd weight + bias.
-// x [rows, C], weight [C], bias [C] -> y [rows, C]; mean, rstd [rows] are saved. Workgroup: one row.
-// Two passes, then the mean is corrected by mean(x - mean): E[x²] - E[x]² fails when mean >> std.
-// Forward reads 3, writes 1; backward_x reads 4, writes 1.
+// x [rows, C], weight [C], bias [C] -> y [rows, C]; mean, rstd [rows] are saved. Workgroup: ROWS rows.
+// Sums are of x - rough and its square, rough the mean of the first elements of the row. E[x²] - E[x]² fails when
+// mean >> std; here what cancels is at most rough's distance from the mean, whose square the variance holds already, as
+// often as those elements are of the row.
+// Forward reads 2 and writes 1; backward_x reads 4, writes 1; weight and bias are read once for ROWS rows.
 // use: lib/vec4
 // use: lib/row_workgroup
 // use: lib/grid
@@ -22,79 +24,125 @@ struct Params { rows: u32, columns: u32, eps: f32, block: u32, parts: u32 }
 @group(0) @binding(13) var<storage, read> residual: array<T>;
 @group(0) @binding(14) var<storage, read_write> total: array<T>;
 
+// Rows that a workgroup takes side by side: those of a GPU would be too few.
+const ROWS: u32 = 1u;
+
+// The last rows may be taken twice.
+fn base_of(first: u32, r: u32) -> u32 { return min(first + r, params.rows - 1u) * params.columns; }
+
 // What is normalised: x, or in `forward_sum` the sum that was kept, total[i].
 fn seen(i: u32) -> T { return x[i]; }
 
-// The rest of a row, from the lane's part of its sum on.
-fn normalise(row: u32, lane: u32, sum: T) {
-  let base = row * params.columns;
+// What a row's sums are taken from: the mean of `sample` over the first LANES groups.
+fn rough_mean(sample: T, lane: u32) -> f32 {
+  let own = select(T(0.0), sample, lane < params.columns);
+  return row_sum(fold_sum(own), lane) / f32(min(params.columns, LANES) * WIDTH);
+}
+
+// A lane's parts of the sums over a row.
+struct Sums { rough: f32, rest: T, squares: T }
+
+fn add_to(sums: ptr<function, Sums>, v: T) {
+  let d = v - (*sums).rough;
+  (*sums).rest += d;
+  (*sums).squares += d * d;
+}
+
+// From the sums of ROWS rows on.
+fn normalise(first: u32, lane: u32, sums: ptr<function, array<Sums, ROWS>>) {
   let n = f32(params.columns * WIDTH);
-  let rough = row_sum(fold_sum(sum), lane) / n;
-  var rest = T(0.0);
-  var squares = T(0.0);
-  for (var c = lane; c < params.columns; c += LANES) {
-    let d = seen(base + c) - rough;
-    rest += d;
-    squares += d * d;
+  var shifts: array<f32, ROWS>;
+  var scales: array<f32, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
+    let shift = row_sum(fold_sum((*sums)[r].rest), lane) / n;
+    let variance = max(row_sum(fold_sum((*sums)[r].squares), lane) / n - shift * shift, 0.0);
+    shifts[r] = shift;
+    scales[r] = 1.0 / sqrt(variance + params.eps);
   }
-  let shift = row_sum(fold_sum(rest), lane) / n;
-  let variance = max(row_sum(fold_sum(squares), lane) / n - shift * shift, 0.0);
-  let scale = 1.0 / sqrt(variance + params.eps);
   for (var c = lane; c < params.columns; c += LANES) {
-    y[base + c] = ((seen(base + c) - rough) - shift) * scale * weight[c] + bias[c];
+    let w = weight[c];
+    let b = bias[c];
+    for (var r = 0u; r < ROWS; r++) {
+      let i = base_of(first, r) + c;
+      y[i] = ((seen(i) - (*sums)[r].rough) - shifts[r]) * scales[r] * w + b;
+    }
   }
-  if (lane == 0u) {
-    mean[row] = rough + shift;
-    rstd[row] = scale;
+  if (lane != 0u) { return; }
+  for (var r = 0u; r < min(ROWS, params.rows - first); r++) {
+    mean[first + r] = (*sums)[r].rough + shifts[r];
+    rstd[first + r] = scales[r];
   }
 }
 
 @compute @workgroup_size(LANES)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = unfold(group, groups);
-  if (row >= params.rows) { return; }
-  let base = row * params.columns;
-  var sum = T(0.0);
-  for (var c = lane; c < params.columns; c += LANES) { sum += x[base + c]; }
-  normalise(row, lane, sum);
+  let first = unfold(group, groups) * ROWS;
+  if (first >= params.rows) { return; }
+  var sums: array<Sums, ROWS>;
+  for (var r = 0u; r < ROWS; r++) { sums[r].rough = rough_mean(x[base_of(first, r) + min(lane, params.columns - 1u)], lane); }
+  for (var c = lane; c < params.columns; c += LANES) {
+    for (var r = 0u; r < ROWS; r++) { add_to(&sums[r], x[base_of(first, r) + c]); }
+  }
+  normalise(first, lane, &sums);
 }
 
-// The same of x + residual, whose sum is kept: total. Reads 6, writes 2.
+// The same of x + residual, whose sum is kept: total. Reads 3, writes 2.
 @compute @workgroup_size(LANES)
 fn forward_sum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = unfold(group, groups);
-  if (row >= params.rows) { return; }
-  let base = row * params.columns;
-  var sum = T(0.0);
-  for (var c = lane; c < params.columns; c += LANES) {
-    let v = x[base + c] + residual[base + c];
-    total[base + c] = v;
-    sum += v;
+  let first = unfold(group, groups) * ROWS;
+  if (first >= params.rows) { return; }
+  var sums: array<Sums, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
+    let i = base_of(first, r) + min(lane, params.columns - 1u);
+    sums[r].rough = rough_mean(x[i] + residual[i], lane);
   }
-  normalise(row, lane, sum);
+  for (var c = lane; c < params.columns; c += LANES) {
+    for (var r = 0u; r < ROWS; r++) {
+      let i = base_of(first, r) + c;
+      let v = x[i] + residual[i];
+      total[i] = v;
+      add_to(&sums[r], v);
+    }
+  }
+  normalise(first, lane, &sums);
 }
 
 // dx = rstd (g - mean(g) - xhat mean(g xhat)), g = dy weight, xhat = (x - mean) rstd.
 @compute @workgroup_size(LANES)
 fn backward_x(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = unfold(group, groups);
-  if (row >= params.rows) { return; }
-  let base = row * params.columns;
+  let first = unfold(group, groups) * ROWS;
+  if (first >= params.rows) { return; }
   let n = f32(params.columns * WIDTH);
-  let mu = mean_saved[row];
-  let scale = rstd_saved[row];
-  var sum_g = T(0.0);
-  var sum_gx = T(0.0);
-  for (var c = lane; c < params.columns; c += LANES) {
-    let g = dy[base + c] * weight[c];
-    sum_g += g;
-    sum_gx += g * ((x[base + c] - mu) * scale);
+  var mu: array<f32, ROWS>;
+  var scale: array<f32, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
+    mu[r] = mean_saved[min(first + r, params.rows - 1u)];
+    scale[r] = rstd_saved[min(first + r, params.rows - 1u)];
   }
-  let mean_g = row_sum(fold_sum(sum_g), lane) / n;
-  let mean_gx = row_sum(fold_sum(sum_gx), lane) / n;
+  var sum_g: array<T, ROWS>;
+  var sum_gx: array<T, ROWS>;
   for (var c = lane; c < params.columns; c += LANES) {
-    let xhat = (x[base + c] - mu) * scale;
-    dx[base + c] = scale * (dy[base + c] * weight[c] - mean_g - xhat * mean_gx);
+    let w = weight[c];
+    for (var r = 0u; r < ROWS; r++) {
+      let i = base_of(first, r) + c;
+      let g = dy[i] * w;
+      sum_g[r] += g;
+      sum_gx[r] += g * ((x[i] - mu[r]) * scale[r]);
+    }
+  }
+  var mean_g: array<f32, ROWS>;
+  var mean_gx: array<f32, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
+    mean_g[r] = row_sum(fold_sum(sum_g[r]), lane) / n;
+    mean_gx[r] = row_sum(fold_sum(sum_gx[r]), lane) / n;
+  }
+  for (var c = lane; c < params.columns; c += LANES) {
+    let w = weight[c];
+    for (var r = 0u; r < ROWS; r++) {
+      let i = base_of(first, r) + c;
+      let xhat = (x[i] - mu[r]) * scale[r];
+      dx[i] = scale[r] * (dy[i] * w - mean_g[r] - xhat * mean_gx[r]);
+    }
   }
 }
 

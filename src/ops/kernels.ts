@@ -17,16 +17,19 @@ export interface RowKernel {
   /** Columns in groups of `width`. */
   readonly columns: number;
   readonly width: 1 | 4;
+  /** Rows of one workgroup. */
+  readonly together: number;
 }
 
 /**
  * A kernel written over rows, in its variants: four elements or one at a time, and a row per workgroup
- * (GPUs) or per subgroup without barriers (software adapters).
+ * (GPUs) or per subgroup without barriers (software adapters, where a subgroup takes `together` rows).
  */
 export function rowKernel(
   shader: string,
   entry: string,
   constants: KernelSpec["constants"] = {},
+  together = 1,
 ): (gpu: Gpu, columns: number) => RowKernel {
   const variants = new Map<number, KernelSpec>();
   return (gpu, columns) => {
@@ -35,10 +38,11 @@ export function rowKernel(
     const key = lanes * 8 + width;
     let kernel = variants.get(key);
     if (!kernel) {
-      kernel = rowVariant({ shader, entry, constants }, width, lanes);
+      const own = together > 1 && lanes > 0 ? { ...constants, ROWS: `${together}u` } : constants;
+      kernel = rowVariant({ shader, entry, constants: own }, width, lanes);
       variants.set(key, kernel);
     }
-    return { kernel, columns: columns / width, width };
+    return { kernel, columns: columns / width, width, together: lanes > 0 ? together : 1 };
   };
 }
 
@@ -59,7 +63,9 @@ export function columnKernel(
   const four: KernelSpec = { shader, entry, constants };
   const one: KernelSpec = { shader, entry, constants, uses: { "lib/vec4": "lib/scalar" } };
   return (columns) =>
-    columns % 4 === 0 ? { kernel: four, columns: columns / 4, width: 4 } : { kernel: one, columns, width: 1 };
+    columns % 4 === 0
+      ? { kernel: four, columns: columns / 4, width: 4, together: 1 }
+      : { kernel: one, columns, width: 1, together: 1 };
 }
 
 const fillKernel: KernelSpec = { shader: "fill", entry: "words" };

@@ -7,15 +7,17 @@ import {
   type Shape,
   showShape,
 } from "../array/index.ts";
-import { ShapeError } from "../gpu/index.ts";
+import { grid1d, ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
 import { columnKernel, rowKernel } from "./kernels.ts";
 import { runRows, threads } from "./ranges.ts";
 import { sumMiddle } from "./reduce.ts";
 
-const forwardKernel = rowKernel("layer_norm", "forward");
-const forwardSumKernel = rowKernel("layer_norm", "forward_sum", { seen: "total[i]" });
-const backwardXKernel = rowKernel("layer_norm", "backward_x");
+/** Rows that share the loads of weight and bias on software adapters. */
+const TOGETHER = 4;
+const forwardKernel = rowKernel("layer_norm", "forward", {}, TOGETHER);
+const forwardSumKernel = rowKernel("layer_norm", "forward_sum", { seen: "total[i]" }, TOGETHER);
+const backwardXKernel = rowKernel("layer_norm", "backward_x", {}, TOGETHER);
 const backwardWeightKernel = columnKernel("layer_norm", "backward_weight");
 /** Rows that one thread of the weight gradient adds up. */
 const BLOCK = 32;
@@ -45,9 +47,10 @@ export const layerNorm = defineOp<
     const { rows, columns } = rowsOf(x.shape);
     const y = gpu.like(x);
     const [mean, rstd] = [gpu.empty([rows]), gpu.empty([rows])];
-    const { kernel, columns: groups } = forwardKernel(gpu, columns);
+    const { kernel, columns: groups, together } = forwardKernel(gpu, columns);
     const params = { columns: groups, eps, block: 0, parts: 0 };
-    runRows(gpu, kernel, { rows, split: { x, y, mean, rstd }, whole: { weight, bias }, params });
+    const grid = gridOf(together);
+    runRows(gpu, kernel, { rows, split: { x, y, mean, rstd }, whole: { weight, bias }, params, grid });
     return { output: y, saved: savedOf({ x, mean, rstd, eps }, weight, needsX, needsWeight) };
   },
   backward: (gpu, dy, saved, _attrs, needs) => gradients(gpu, dy, saved, needs, 1),
@@ -71,10 +74,10 @@ export const addLayerNorm = defineOp<
     const { rows, columns } = rowsOf(x.shape);
     const [y, total] = [gpu.like(x), gpu.like(x)];
     const [mean, rstd] = [gpu.empty([rows]), gpu.empty([rows])];
-    const { kernel, columns: groups } = forwardSumKernel(gpu, columns);
+    const { kernel, columns: groups, together } = forwardSumKernel(gpu, columns);
     const params = { columns: groups, eps, block: 0, parts: 0 };
     const split = { x, residual, total, y, mean, rstd };
-    runRows(gpu, kernel, { rows, split, whole: { weight, bias }, params });
+    runRows(gpu, kernel, { rows, split, whole: { weight, bias }, params, grid: gridOf(together) });
     const needsSum = needsX || needsResidual;
     return { output: y, saved: savedOf({ x: total, mean, rstd, eps }, weight, needsSum, needsWeight) };
   },
@@ -84,6 +87,9 @@ export const addLayerNorm = defineOp<
     return [needsX ? dx : null, needsResidual ? dx : null, dweight, dbias];
   },
 });
+
+/** A workgroup for every so many rows. */
+const gridOf = (together: number) => (rows: number) => grid1d(Math.ceil(rows / together));
 
 function checked(name: string, x: Shape, weight: Shape, bias: Shape): Shape {
   if (x.length === 0 || lastOf(x) === 0)
@@ -130,12 +136,13 @@ interface Normalised {
 function gradientOfX(gpu: Gpu, dy: GpuArray, weight: GpuArray, { x, mean, rstd, eps }: Normalised): GpuArray {
   const dx = gpu.like(x);
   const { rows, columns } = rowsOf(x.shape);
-  const { kernel, columns: groups } = backwardXKernel(gpu, columns);
+  const { kernel, columns: groups, together } = backwardXKernel(gpu, columns);
   runRows(gpu, kernel, {
     rows,
     split: { x, dy, mean_saved: mean, rstd_saved: rstd, dx },
     whole: { weight },
     params: { columns: groups, eps, block: 0, parts: 0 },
+    grid: gridOf(together),
   });
   return dx;
 }

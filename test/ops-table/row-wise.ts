@@ -96,6 +96,12 @@ const layerNorm = row(ops.layerNorm, {
     { name: "a constant row", ...normOf(R.concat([R.ref([1, 12], 3.1), normal([2, 12], 7)])) },
     { name: "one column", ...normOf(normal([4, 1], 8)) },
     { name: "[2, 1001]", ...normOf(normal([2, 1001], 9)), gradient: false },
+    // Sums start from the mean of the first elements.
+    {
+      name: "begins far from its mean",
+      ...normOf(R.concat([normal([5, 32], 10, { mean: 4000 }), normal([5, 2016], 11)], { dim: 1 })),
+      gradient: false,
+    },
   ],
   forward: (context) => absolute(normError(context, true))(context),
   backward: (context) => absolute(normError(context, context.expected.shape.length > 1))(context),
