@@ -1,8 +1,7 @@
 // Layer normalisation over the last dimension: y = (x - mean) rstd weight + bias.
 // x [rows, C], weight [C], bias [C] -> y [rows, C]; mean, rstd [rows] are saved. Workgroup: ROWS rows.
-// Sums are of x - rough and its square, rough the mean of the first elements of the row. E[x²] - E[x]² fails when
-// mean >> std; here what cancels is at most rough's distance from the mean, whose square the variance holds already, as
-// often as those elements are of the row.
+// Sums are of x - rough and its square, rough the mean of the first elements of the row: E[x²] - E[x]² fails when
+// mean >> std. Where those elements lie far from the mean, the row is added up once more.
 // Forward reads 2 and writes 1; backward_x reads 4, writes 1; weight and bias are read once for ROWS rows.
 // use: lib/vec4
 // use: lib/row_workgroup
@@ -48,16 +47,28 @@ fn add_to(sums: ptr<function, Sums>, v: T) {
   (*sums).squares += d * d;
 }
 
+// The mean is rough + shift.
+struct Measure { shift: f32, variance: f32 }
+
+fn measure(sums: Sums, lane: u32) -> Measure {
+  let n = f32(params.columns * WIDTH);
+  let shift = row_sum(fold_sum(sums.rest), lane) / n;
+  return Measure(shift, max(row_sum(fold_sum(sums.squares), lane) / n - shift * shift, 0.0));
+}
+
 // From the sums of ROWS rows on.
 fn normalise(first: u32, lane: u32, sums: ptr<function, array<Sums, ROWS>>) {
-  let n = f32(params.columns * WIDTH);
   var shifts: array<f32, ROWS>;
   var scales: array<f32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
-    let shift = row_sum(fold_sum((*sums)[r].rest), lane) / n;
-    let variance = max(row_sum(fold_sum((*sums)[r].squares), lane) / n - shift * shift, 0.0);
-    shifts[r] = shift;
-    scales[r] = 1.0 / sqrt(variance + params.eps);
+    var found = measure((*sums)[r], lane);
+    if (found.shift * found.shift > 4.0 * found.variance) {
+      (*sums)[r] = Sums((*sums)[r].rough + found.shift, T(0.0), T(0.0));
+      for (var c = lane; c < params.columns; c += LANES) { add_to(&(*sums)[r], seen(base_of(first, r) + c)); }
+      found = measure((*sums)[r], lane);
+    }
+    shifts[r] = found.shift;
+    scales[r] = 1.0 / sqrt(found.variance + params.eps);
   }
   for (var c = lane; c < params.columns; c += LANES) {
     let w = weight[c];

@@ -20,7 +20,8 @@ const files: Readonly<Record<string, string>> = {
   "lib/b": "fn b() {}",
   "lib/other": "fn other() {}",
   circle: "// use: circle\nfn c() {}",
-  lanes: "fn main() { let s = subgroupAdd(1u); }",
+  lanes: "fn main() { let s = subgroupShuffle(1u, 0u); }",
+  sums: "fn main() { let s = subgroupAdd(1u); }",
   comment: "// subgroupAdd is not used\nfn main() {}",
 };
 const text = (name: string) => {
@@ -65,6 +66,7 @@ loader("WGSL of one's own takes the place of a file, and may use the library's",
 loader("`enable subgroups` stands in front where subgroups are used, not where they are spoken of", () => {
   assert.ok(resolveUses("lanes", text).startsWith("enable subgroups; "));
   assert.is(count(resolveUses("comment", text), "enable"), 0);
+  assert.ok(resolveUses("sums", text).startsWith("diagnostic(off, subgroup_uniformity); enable subgroups; "));
 });
 
 loader("specialise replaces aliases, constants and one-line functions by name", () => {

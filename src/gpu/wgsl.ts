@@ -59,6 +59,8 @@ export function resolveUses(
 const EXTENSIONS: readonly (readonly [directive: string, pattern: RegExp])[] = [
   // The compiler cannot see that threads of a subgroup agree on an offset that depends on the number of the subgroup.
   ["diagnostic(off, chromium.subgroup_matrix_uniformity)", /\bsubgroupMatrix/],
+  // Nor that they agree on what a subgroup has found together.
+  ["diagnostic(off, subgroup_uniformity)", /\bsubgroup(Add|Max)\b/],
   ["enable f16", /\b(f16|vec[234]h)\b/],
   ["enable subgroups", /\bsubgroup(?!Matrix|_matrix)([A-Z]|_)/],
   ["enable chromium_experimental_subgroup_matrix", /\bsubgroup(Matrix|_matrix)/],
