@@ -160,7 +160,7 @@ failures(
         `mine.forward: ${message}, expected a whole number of 0 .. 65535; grid1d(groups) folds a longer row of them`,
       );
     assert.is(gpu.device.statistics().dispatches, dispatches);
-      start([1, 1, 1]);
+    start([1, 1, 1]);
     assert.equal([...(await gpu.read(y))], [2, 4, 6]);
   },
 );
