@@ -224,16 +224,19 @@ const checks = suite("data: checks");
 
 checks("a label outside the classes is named with its row", () => {
   validateLabels([0, 2, 1], 3);
-  assert.throws(() => validateLabels([0, 3], 3), /labels: row 1 has 3, not one of 0 .. 2/);
-  assert.throws(() => validateLabels([-1], 3), /row 0 has -1/);
-  assert.throws(() => validateLabels([0, null], 3), /row 1 has null/);
-  assert.throws(() => validateLabels([0.5], 3), /row 0 has 0.5/);
+  assert.throws(() => validateLabels([0, 3], 3), /labels: row 1 has the label 3, not one of 0 .. 2/);
+  assert.throws(() => validateLabels([-1], 3), /row 0 has the label -1/);
+  assert.throws(() => validateLabels([0, null], 3), /row 1 has the label null/);
+  assert.throws(() => validateLabels([0.5], 3), /row 0 has the label 0.5/);
 });
 
 checks("an id outside the vocabulary is named with its row and place", () => {
   validateIds([Int32Array.of(0, 9), []], 10);
-  assert.throws(() => validateIds([[1], [2, 10]], 10), /ids: row 1 has 10 at place 1, not one of 0 .. 9/);
-  assert.throws(() => validateIds([[-100]], 10), /row 0 has -100 at place 0/);
+  assert.throws(
+    () => validateIds([[1], [2, 10]], 10),
+    /ids: row 1 has the id 10 at place 1, not one of 0 .. 9 of/,
+  );
+  assert.throws(() => validateIds([[-100]], 10), /row 0 has the id -100 at place 0/);
 });
 
 checks.run();

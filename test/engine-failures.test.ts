@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { TypedArray } from "../src/array/index.ts";
 import { tensor } from "../src/autograd/index.ts";
-import { GpuError, type KernelSpec, ShapeError } from "../src/gpu/index.ts";
+import { GpuError, type Grid, type KernelSpec, ShapeError } from "../src/gpu/index.ts";
 import { threads } from "../src/ops/index.ts";
 import { gpu as testGpu } from "./device.ts";
 import { runProgram } from "./program-process.ts";
@@ -123,6 +123,9 @@ failures("a parameter that is no such whole number is refused", async () => {
     [{ n: 2 ** 32 }, '"n" is 4294967296, expected a u32'],
     [{ shift: 2 ** 31 }, '"shift" is 2147483648, expected a i32'],
     [{ list: [1, -2] }, '"list" is -2, expected a u32'],
+    [{ n: [1, 2] }, '"n" is a list of 2, expected a u32'],
+    [{ list: 7 }, '"list" is 7, expected a list of u32, 4 at most'],
+    [{ list: [1, 2, 3, 4, 5] }, '"list" is a list of 5, expected a list of u32, 4 at most'],
   ];
   for (const [params, message] of bad)
     assert.is(
@@ -134,5 +137,32 @@ failures("a parameter that is no such whole number is refused", async () => {
     [2, 4, 6],
   );
 });
+
+failures(
+  "a grid that the device cannot start is refused, with the way out, and the device lives",
+  async () => {
+    const kernel = doubling("2.0");
+    const [a, y] = [gpu.from(Float32Array.of(1, 2, 3)), gpu.empty([3])];
+    const start = (grid: readonly number[]): void =>
+      gpu.run(kernel, { a, y }, { n: 3, shift: 0, list: [] }, grid as Grid);
+    const { dispatches } = gpu.device.statistics();
+    const bad: readonly [number[], string][] = [
+      [[65_536, 1, 1], "65536 workgroups in x"],
+      [[1, 70_000, 1], "70000 workgroups in y"],
+      [[1, 1, -1], "-1 workgroups in z"],
+      [[1.5, 1, 1], "1.5 workgroups in x"],
+      [[Number.NaN, 1, 1], "NaN workgroups in x"],
+      [[1], "undefined workgroups in y"],
+    ];
+    for (const [grid, message] of bad)
+      assert.is(
+        rejected(() => start(grid), ShapeError),
+        `mine.forward: ${message}, expected a whole number of 0 .. 65535; grid1d(groups) folds a longer row of them`,
+      );
+    assert.is(gpu.device.statistics().dispatches, dispatches);
+    start([1, 1, 1]);
+    assert.equal([...(await gpu.read(y))], [2, 4, 6]);
+  },
+);
 
 failures.run();

@@ -317,7 +317,10 @@ training("texts that do not fit the model are refused before anything runs", () 
     { ids: new Int32Array(5), start: 5 },
     /example 0 of 5 tokens begins its completion at 5; expected 1\.\.4/,
   );
-  refused({ ids: Int32Array.of(1, 29), start: 1 }, /ids: row 0 has 29 at place 1, not one of 0 \.\. 28/);
+  refused(
+    { ids: Int32Array.of(1, 29), start: 1 },
+    /fineTuneCausal: example 0 has the id 29 at place 1, not one of 0 \.\. 28/,
+  );
   model.dispose();
 });
 

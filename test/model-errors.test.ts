@@ -8,12 +8,12 @@ import { loadEncoder, openEncoder } from "../src/cli/encoder.ts";
 import { describeFailure } from "../src/cli/failure.ts";
 import { type GenerateCommand, generate } from "../src/cli/generate.ts";
 import { liveBytes, gpu as testGpu } from "./device.ts";
+import { GENERATE } from "./generate-command.ts";
 import {
   bytes,
   config,
   ENCODER,
   folder,
-  GENERATE,
   GOLDEN,
   GPT2,
   header,

@@ -23,14 +23,10 @@ import { fineTune } from "../src/train/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
 import { attachTo, bytesOf, modelFamilies, peftTable, scramble, type TestModel } from "./peft.table.ts";
+import { familyOf } from "./peft-families.ts";
 
 const gpu = await testGpu();
 const floats = async (x: Tensor): Promise<Float32Array> => (await x.data()) as Float32Array;
-const familyOf = (name: string): TestModel => {
-  const found = modelFamilies.find((family) => family.name === name);
-  if (!found) throw new Error(`no family ${name}`);
-  return found.build();
-};
 async function logitsOf(model: TestModel): Promise<Float32Array> {
   const logits = model.forward();
   const values = await floats(logits);

@@ -238,3 +238,10 @@ export const modelFamilies: readonly ModelFamily[] = [
       causal(new LlamaForCausalLM(gpu, parseLlamaConfig({ ...LLAMA, attention_dropout: dropout }))),
   },
 ];
+
+/** A model of the family of this name. */
+export function familyOf(name: string): TestModel {
+  const found = modelFamilies.find((family) => family.name === name);
+  if (!found) throw new Error(`no family ${name}`);
+  return found.build();
+}

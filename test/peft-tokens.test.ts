@@ -17,15 +17,11 @@ import {
 import type { Prefix } from "../src/peft/prefix.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
-import { attachTo, LONGEST, modelFamilies, scramble, type TestModel } from "./peft.table.ts";
+import { attachTo, LONGEST, modelFamilies, scramble } from "./peft.table.ts";
+import { familyOf } from "./peft-families.ts";
 
 const gpu = await testGpu();
 const floats = async (x: Tensor): Promise<Float32Array> => (await x.data()) as Float32Array;
-const familyOf = (name: string): TestModel => {
-  const found = modelFamilies.find((family) => family.name === name);
-  if (!found) throw new Error(`no family ${name}`);
-  return found.build();
-};
 
 const test = suite("virtual tokens");
 

@@ -27,6 +27,7 @@ import {
 } from "../src/platform/index.ts";
 import { linuxHelp } from "../src/platform/install-help.ts";
 import { renamed } from "../src/platform/swiftshader.ts";
+import { runProgram } from "./program-process.ts";
 import { skipped } from "./skip.ts";
 
 const STORAGE = 0x80;
@@ -59,6 +60,21 @@ adapters("an adapter is found by a part of its name", async () => {
   if (name === "swiftshader") return; // that word always means the embedded driver
   assert.is((await findAdapter(name.slice(1))).name, name);
 });
+
+const OPENED = "Dawn is opened once for a driver that is asked for: each time it warns on stderr";
+if ((await findAdapter("auto")).name === "lavapipe") {
+  adapters(OPENED, async () => {
+    const opened = async (choice: string): Promise<number> => {
+      const { stdout } = await runProgram(`
+        import { findAdapter } from "./src/platform/index.ts";
+        await findAdapter("${choice}");
+        console.log(globalThis[Symbol.for("adamix.gpu")].size);`);
+      return Number(stdout);
+    };
+    assert.equal([await opened("lavapipe"), await opened("software")], [1, 1]);
+    assert.is(await opened("auto"), 2, "one more, to see that there is nothing better");
+  });
+} else skipped(adapters, OPENED, "the system's adapter is not lavapipe");
 
 adapters("an unknown name says what was found and what may be asked for", async () => {
   const error = await rejection(findAdapter("voodoo2"));

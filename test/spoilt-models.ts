@@ -2,7 +2,6 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Stream } from "../src/autograd/index.ts";
-import type { GenerateCommand } from "../src/cli/generate.ts";
 import { mergesTxt, trainBpe, vocabJson } from "../src/data/index.ts";
 import { decodeSafetensors, encodeSafetensors, type TensorToWrite } from "../src/io/index.ts";
 import { Gpt2LMHeadModel, LlamaForCausalLM, parseGpt2Config, parseLlamaConfig } from "../src/models/index.ts";
@@ -114,19 +113,3 @@ export const weight = (...shape: number[]): TensorToWrite => ({
   shape,
   data: new Float32Array(shape.reduce((n, x) => n * x, 1)),
 });
-
-/** The command generate without flags. */
-export const GENERATE: GenerateCommand = {
-  path: "",
-  prompt: "one",
-  maxNew: undefined,
-  temperature: undefined,
-  topK: undefined,
-  topP: undefined,
-  beams: undefined,
-  lengthPenalty: undefined,
-  blockNgrams: undefined,
-  seed: 0,
-  dtype: undefined,
-  device: undefined,
-};

@@ -1,5 +1,6 @@
 import {
   type Binding,
+  checkGrid,
   Device,
   GpuError,
   type Grid,
@@ -224,6 +225,7 @@ export class Gpu {
     grid: Grid,
     work?: Work,
   ): void {
+    checkGrid(kernel, grid);
     const bindings: Record<string, Binding> = {};
     for (const name in arrays) bindings[name] = this.#bind(kernel, name, arrays[name] ?? null);
     this.device.run(kernel, bindings, params, grid, work);

@@ -15,6 +15,8 @@ export { Gpu, type GpuOptions, type GradientPlaces, openGpu } from "./gpu.ts";
 export { GpuArray, Storage } from "./gpu-array.ts";
 export { bfloat16ToFloat32, float32ToBfloat16, float32ToHalf, halfToFloat32, roundToHalf } from "./half.ts";
 export { whatValues } from "./host-values.ts";
+export { nearest } from "./nearest.ts";
+export { knownOptions, type OptionNames } from "./options.ts";
 export {
   broadcastShapes,
   broadcastStrides,

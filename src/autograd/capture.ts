@@ -1,4 +1,4 @@
-import { type Gpu, showShape } from "../array/index.ts";
+import { type Gpu, knownOptions, type OptionNames, showShape } from "../array/index.ts";
 import { CaptureRegion, type CommandList, GpuError } from "../gpu/index.ts";
 import { copyInto } from "../ops/index.ts";
 import { keep, tidy } from "./scope.ts";
@@ -11,6 +11,7 @@ export interface CaptureOptions {
    */
   readonly region?: CaptureRegion;
 }
+const CAPTURE: OptionNames<CaptureOptions> = { region: true };
 
 /** A tensor of the step's result, and where it is copied to. */
 interface Place {
@@ -166,7 +167,7 @@ export class CapturedStep<T> {
  * ```
  */
 export function capture<T>(gpu: Gpu, step: () => T, options: CaptureOptions = {}): CapturedStep<T> {
-  return new CapturedStep(gpu, step, options);
+  return new CapturedStep(gpu, step, knownOptions("capture", options, CAPTURE));
 }
 
 /** A copy of `value` with another tensor in the place of each. Anything else would be of one step only. */

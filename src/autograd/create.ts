@@ -5,6 +5,8 @@ import {
   type Gpu,
   type HostArray,
   isHalf,
+  knownOptions,
+  type OptionNames,
   type Shape,
   showShape,
   sizeOf,
@@ -19,11 +21,18 @@ import { Tensor } from "./tensor.ts";
 /** Values for a new tensor: numbers make f32, booleans and Uint8Array bool. */
 export type Values = Exclude<HostArray, Uint16Array> | readonly number[] | readonly boolean[];
 
+export interface CreationOptions {
+  /** Default f32. */
+  readonly dtype?: DType;
+}
+const CREATION: OptionNames<CreationOptions> = { dtype: true };
+
 /**
  * A tensor with a copy of `values`. `shape` defaults to [length], `dtype` to the values' own; another is cast to on the
  * host: floats to f16 or bf16 (nearest even), numbers to i32 or u32 (toward 0), to bool by value != 0.
  */
-export function tensor(gpu: Gpu, values: Values, shape?: Shape, { dtype }: { dtype?: DType } = {}): Tensor {
+export function tensor(gpu: Gpu, values: Values, shape?: Shape, options: CreationOptions = {}): Tensor {
+  const { dtype } = knownOptions("tensor", options, CREATION);
   checkGpu("tensor", gpu);
   if (dtype !== undefined) checkDType("tensor", dtype);
   if (shape !== undefined) checkShape("tensor", shape);
@@ -68,20 +77,27 @@ function hostValues(values: Values, dtype?: DType): Exclude<HostArray, Uint16Arr
   return Float32Array.from(numbers);
 }
 
-export interface CreationOptions {
-  /** Default f32. */
-  readonly dtype?: DType;
+/** A tensor of one value, filled on the device. */
+export function full(gpu: Gpu, shape: Shape, value: number, options: CreationOptions = {}): Tensor {
+  return filled("full", gpu, shape, value, options);
 }
 
-/** A tensor of one value, filled on the device. */
-export function full(gpu: Gpu, shape: Shape, value: number, { dtype = "f32" }: CreationOptions = {}): Tensor {
-  checkGpu("full", gpu);
-  checkDType("full", dtype);
-  checkShape("full", shape);
+function filled(
+  op: string,
+  gpu: Gpu,
+  shape: Shape,
+  value: number,
+  options: CreationOptions,
+  usual: DType = "f32",
+): Tensor {
+  const { dtype = usual } = knownOptions(op, options, CREATION);
+  checkGpu(op, gpu);
+  checkDType(op, dtype);
+  checkShape(op, shape);
   const made = gpu.scope(
     () => {
       const whole = gpu.empty(shape, isHalf(dtype) ? "f32" : dtype);
-      fill(gpu, whole, wordOf("full", dtype, value));
+      fill(gpu, whole, wordOf(op, dtype, value));
       return castArray(gpu, whole, dtype);
     },
     (array) => [array],
@@ -89,23 +105,24 @@ export function full(gpu: Gpu, shape: Shape, value: number, { dtype = "f32" }: C
   return new Tensor(gpu, made);
 }
 
-export function zeros(gpu: Gpu, shape: Shape, options?: CreationOptions): Tensor {
-  return full(gpu, shape, 0, options);
+export function zeros(gpu: Gpu, shape: Shape, options: CreationOptions = {}): Tensor {
+  return filled("zeros", gpu, shape, 0, options);
 }
 
-export function ones(gpu: Gpu, shape: Shape, options?: CreationOptions): Tensor {
-  return full(gpu, shape, 1, options);
+export function ones(gpu: Gpu, shape: Shape, options: CreationOptions = {}): Tensor {
+  return filled("ones", gpu, shape, 1, options);
 }
 
 /** Zeros of the shape, the type and the device of x. */
-export const zerosLike = (x: Tensor, { dtype = x.dtype }: CreationOptions = {}): Tensor =>
-  full(x.gpu, x.shape, 0, { dtype });
+export const zerosLike = (x: Tensor, options: CreationOptions = {}): Tensor =>
+  filled("zerosLike", x.gpu, x.shape, 0, options, x.dtype);
 /** Ones of the shape, the type and the device of x. */
-export const onesLike = (x: Tensor, { dtype = x.dtype }: CreationOptions = {}): Tensor =>
-  full(x.gpu, x.shape, 1, { dtype });
+export const onesLike = (x: Tensor, options: CreationOptions = {}): Tensor =>
+  filled("onesLike", x.gpu, x.shape, 1, options, x.dtype);
 
 /** Normal numbers (mean 0, deviation 1) of a stream, drawn on the host: the same stream gives the same tensor. */
-export function randn(gpu: Gpu, shape: Shape, stream: Stream, { dtype }: CreationOptions = {}): Tensor {
+export function randn(gpu: Gpu, shape: Shape, stream: Stream, options: CreationOptions = {}): Tensor {
+  const { dtype } = knownOptions("randn", options, CREATION);
   checkShape("randn", shape);
   if (!(stream instanceof Stream))
     throw new ShapeError("randn: no stream; pass one: randn(gpu, shape, Stream.seed(0))");
@@ -117,8 +134,9 @@ export function arange(
   gpu: Gpu,
   start: number,
   end: number,
-  { step = 1, dtype = "f32" }: CreationOptions & { readonly step?: number } = {},
+  options: CreationOptions & { readonly step?: number } = {},
 ): Tensor {
+  const { step = 1, dtype = "f32" } = knownOptions("arange", options, { ...CREATION, step: true });
   const n = Math.max(Math.ceil((end - start) / step), 0);
   if (!Number.isFinite(n)) throw new ShapeError(`arange: ${start} to ${end} by ${step} does not end`);
   const values = Float64Array.from({ length: n }, (_, i) => start + i * step);
@@ -126,7 +144,8 @@ export function arange(
 }
 
 /** 1 on the main diagonal, else 0: [rows, columns]. */
-export function eye(gpu: Gpu, rows: number, columns = rows, { dtype = "f32" }: CreationOptions = {}): Tensor {
+export function eye(gpu: Gpu, rows: number, columns = rows, options: CreationOptions = {}): Tensor {
+  const { dtype = "f32" } = knownOptions("eye", options, CREATION);
   const made = gpu.scope(
     () => {
       const matrix = zeroArray(gpu, [rows, columns]);

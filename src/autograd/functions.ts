@@ -1,8 +1,9 @@
-import type { DType, Shape } from "../array/index.ts";
+import { type DType, knownOptions, type OptionNames, type Shape } from "../array/index.ts";
 import { GpuError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
 import { isRecording, tidy } from "./scope.ts";
-import { type Axes, apply, type MatmulOptions, type Tensor } from "./tensor.ts";
+import { apply, type MatmulOptions, type Tensor } from "./tensor.ts";
+import type { Axes, ReduceOptions } from "./tensor-options.ts";
 
 // The ops on tensors. What is saved for backward, and how it runs: the op of the same name in src/ops.
 
@@ -94,7 +95,9 @@ export const linear = (
   weight: Tensor,
   bias: Tensor | null = null,
   attrs: ops.LinearAttrs = {},
-): Tensor => apply(ops.linear, [x, weight, bias], attrs);
+): Tensor => apply(ops.linear, [x, weight, bias], knownOptions("linear", attrs, LINEAR));
+const LINEAR: OptionNames<ops.LinearAttrs> = { activation: true };
+
 /**
  * A linear layer of M experts: rows of x [groups · n, in] in group g go through weight[route[g]] [out, in] and bias[route[g]].
  * weight [M, out, in], bias [M, out], route i32 [groups] -> [..., out]. Paper: section 3.
@@ -105,7 +108,9 @@ export const bankLinear = (
   bias: Tensor | null,
   route: Tensor,
   attrs: ops.BankAttrs = {},
-): Tensor => apply(ops.bankLinear, [x, weight, bias, route], attrs);
+): Tensor => apply(ops.bankLinear, [x, weight, bias, route], knownOptions("bankLinear", attrs, BANK));
+const BANK: OptionNames<ops.BankAttrs> = { scale: true };
+
 /** eˣ / Σ eˣ over the last dimension. */
 export const softmax = (x: Tensor): Tensor => apply(ops.softmax, [x], {});
 /** x - log Σ eˣ over the last dimension. */
@@ -118,7 +123,9 @@ export const addLayerNorm = (x: Tensor, residual: Tensor, weight: Tensor, bias: 
   apply(ops.addLayerNorm, [x, residual, weight, bias], { eps });
 /** Rows of a table: table [V, C], ids i32 [...] -> [..., C]. An id out of range gives NaN. */
 export const embedding = (table: Tensor, ids: Tensor, attrs: ops.EmbeddingAttrs = {}): Tensor =>
-  apply(ops.embedding, [table, ids], attrs);
+  apply(ops.embedding, [table, ids], knownOptions("embedding", attrs, EMBEDDING));
+const EMBEDDING: OptionNames<ops.EmbeddingAttrs> = { paddingIndex: true };
+
 /** y[i, j, k] = x[i, indices[i, j, k], k] for axis 1. */
 export const gather = (x: Tensor, axis: number, indices: Tensor): Tensor =>
   apply(ops.gather, [x, indices], { axis });
@@ -131,11 +138,24 @@ export const scatterAdd = (x: Tensor, axis: number, indices: Tensor, source: Ten
 /** f32 [..., classes]: 1 at each index, else 0; a row of NaN where an index is out of range. */
 export const oneHot = (ids: Tensor, classes: number): Tensor => apply(ops.oneHot, [ids], { classes });
 /** x / (1 - p), or 0 with probability p, by numbers of a draw: the same for the same draw and element. */
-export const dropout = (x: Tensor, attrs: ops.DropoutAttrs): Tensor => apply(ops.dropout, [x], attrs);
+export const dropout = (x: Tensor, attrs: ops.DropoutAttrs): Tensor =>
+  apply(ops.dropout, [x], knownOptions("dropout", attrs, DROPOUT));
+const DROPOUT: OptionNames<ops.DropoutAttrs> = { p: true, draw: true };
+
 export interface AttentionOptions extends ops.AttentionAttrs {
   /** Added to the scaled scores: [B, heads, T, S] or what broadcasts to it. */
   readonly bias?: Tensor | null | undefined;
 }
+const ATTENTION: OptionNames<AttentionOptions> = {
+  heads: true,
+  kvHeads: true,
+  scale: true,
+  causal: true,
+  keyLength: true,
+  dropout: true,
+  weightBytes: true,
+  bias: true,
+};
 /**
  * softmax(q kᵀ / √D + bias) v by heads: q [B, T, C], k and v [B, S, C] -> [B, T, C], D = C / heads; with `kvHeads` below
  * `heads`, groups of heads share keys and values. keep [B, S], i32 or bool: which keys are seen; null: all.
@@ -145,9 +165,10 @@ export const attention = (
   k: Tensor,
   v: Tensor,
   keep: Tensor | null,
-  { bias = null, ...attrs }: AttentionOptions,
+  options: AttentionOptions,
 ): Tensor =>
   tidy(() => {
+    const { bias = null, ...attrs } = knownOptions("attention", options, ATTENTION);
     const mask = keep?.dtype === "bool" ? keep.to("i32") : keep;
     return apply(ops.attention, [q, k, v, mask, bias], attrs);
   });
@@ -166,11 +187,9 @@ export const rmsNorm = (x: Tensor, weight: Tensor, eps = 1e-6): Tensor =>
   apply(ops.rmsNorm, [x, weight], { eps });
 
 /** Σ over some dimensions (all, when none are given). */
-export const sum = (x: Tensor, axes?: Axes, options: { keepDim?: boolean } = {}): Tensor =>
-  x.sum(axes, options);
+export const sum = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => x.sum(axes, options);
 /** Mean over some dimensions: Σ / n. */
-export const mean = (x: Tensor, axes?: Axes, options: { keepDim?: boolean } = {}): Tensor =>
-  x.mean(axes, options);
+export const mean = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => x.mean(axes, options);
 
 /** The same elements in another shape; one size may be -1. */
 export const reshape = (x: Tensor, shape: Shape): Tensor => apply(ops.reshape, [x], { shape });

@@ -1,8 +1,9 @@
-import { showShape } from "../array/index.ts";
+import { knownOptions, type OptionNames, showShape } from "../array/index.ts";
 import { GpuError } from "../gpu/index.ts";
 import { DERIVED, goBack, reachedFrom, rootOf } from "./pass.ts";
 import type { Edge } from "./tape.ts";
-import { type BackwardOptions, Tensor } from "./tensor.ts";
+import { Tensor } from "./tensor.ts";
+import { BACKWARD, type BackwardOptions } from "./tensor-options.ts";
 
 export interface GradOptions extends BackwardOptions {
   /** The gradient of `loss`, of its shape. Default: 1, for a loss of one element. */
@@ -10,6 +11,7 @@ export interface GradOptions extends BackwardOptions {
   /** Gives null for an input that the loss was not computed from, instead of throwing. Default: false. */
   readonly allowUnused?: boolean;
 }
+const GRAD: OptionNames<GradOptions> = { ...BACKWARD, gradient: true, allowUnused: true };
 
 /**
  * Gradients of a scalar (or of Σ loss · gradient) with respect to chosen tensors, in their order, as new tensors of
@@ -31,11 +33,8 @@ export function grad(
   inputs: readonly Tensor[],
   options: GradOptions & { readonly allowUnused: boolean },
 ): (Tensor | null)[];
-export function grad(
-  loss: Tensor,
-  inputs: readonly Tensor[],
-  { gradient, allowUnused = false, retainGraph = false }: GradOptions = {},
-): (Tensor | null)[] {
+export function grad(loss: Tensor, inputs: readonly Tensor[], options: GradOptions = {}): (Tensor | null)[] {
+  const { gradient, allowUnused = false, retainGraph = false } = knownOptions("grad", options, GRAD);
   const edges = inputs.map((x, i) => edgeOf(x, i, loss, allowUnused));
   const reached = reachedFrom(rootOf("grad", loss, gradient));
   edges.forEach((edge, i) => {

@@ -112,7 +112,6 @@ export {
   min,
   norm,
   prod,
-  type ReduceOptions,
   std,
   type VarianceOptions,
   variance,
@@ -143,5 +142,6 @@ export {
   ne,
   where,
 } from "./selection.ts";
-export { type Axes, apply, type BackwardOptions, type MatmulOptions, Tensor } from "./tensor.ts";
+export { apply, type MatmulOptions, Tensor } from "./tensor.ts";
+export type { Axes, BackwardOptions, ReduceOptions } from "./tensor-options.ts";
 export { tril, triu } from "./triangle.ts";

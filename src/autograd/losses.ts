@@ -1,4 +1,11 @@
-import { broadcastShapes, normaliseAxis, sameShape, showShape } from "../array/index.ts";
+import {
+  broadcastShapes,
+  knownOptions,
+  normaliseAxis,
+  type OptionNames,
+  sameShape,
+  showShape,
+} from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
 import { abs, clamp, exp, expand, log, mul, rsqrt, softplus, square, sub, sum } from "./functions.ts";
@@ -13,6 +20,7 @@ import { apply, type Tensor } from "./tensor.ts";
 export interface ReductionOptions {
   readonly reduction?: ops.Reduction | undefined;
 }
+const REDUCTION: OptionNames<ReductionOptions> = { reduction: true };
 
 export interface NllOptions extends ReductionOptions {
   /** Rows with this label count neither in the loss nor in its mean. Default -100. */
@@ -20,27 +28,34 @@ export interface NllOptions extends ReductionOptions {
   /** f32 [C]: a weight for each class. A mean is then divided by the weights of the labels. */
   readonly weight?: Tensor | null | undefined;
 }
+const NLL: OptionNames<NllOptions> = { ...REDUCTION, ignoreIndex: true, weight: true };
 
 export interface CrossEntropyOptions extends NllOptions {
   /** ε of the targets (1-ε) onehot + ε/C. Default 0. */
   readonly labelSmoothing?: number | undefined;
 }
+const CROSS_ENTROPY: OptionNames<CrossEntropyOptions> = { ...NLL, labelSmoothing: true };
 
 /** -log softmax(logits)[label]: logits [..., C], labels [...] i32 -> scalar, or [...] with reduction "none". */
 export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Tensor {
   checkLabels("crossEntropy", labels);
-  return apply(ops.crossEntropy, [logits, labels], classAttrs("crossEntropy", options));
+  return apply(
+    ops.crossEntropy,
+    [logits, labels],
+    classAttrs("crossEntropy", knownOptions("crossEntropy", options, CROSS_ENTROPY)),
+  );
 }
 
 /** -logp[label] of log-probabilities: logp [..., C], labels [...] i32 -> scalar, or [...] with reduction "none". */
 export function nllLoss(logp: Tensor, labels: Tensor, options: NllOptions = {}): Tensor {
   checkLabels("nllLoss", labels);
-  return apply(ops.nllLoss, [logp, labels], classAttrs("nllLoss", options));
+  return apply(ops.nllLoss, [logp, labels], classAttrs("nllLoss", knownOptions("nllLoss", options, NLL)));
 }
 
 /** Consistency of two passes. Paper: section 3.2. */
 export const symmetricKl = (a: Tensor, b: Tensor, attrs: ops.SymmetricKlAttrs = {}): Tensor =>
-  apply(ops.symmetricKl, [a, b], attrs);
+  apply(ops.symmetricKl, [a, b], knownOptions("symmetricKl", attrs, SYMMETRIC_KL));
+const SYMMETRIC_KL: OptionNames<ops.SymmetricKlAttrs> = { gradient: true, reduction: true };
 
 export interface KlDivergenceOptions {
   /** Whether `target` holds logarithms. Default false, as in PyTorch. */
@@ -48,16 +63,14 @@ export interface KlDivergenceOptions {
   /** "batchmean": the sum divided by the first dimension, which is the divergence's definition. Default "mean". */
   readonly reduction?: ops.Reduction | "batchmean" | undefined;
 }
+const KL_DIVERGENCE: OptionNames<KlDivergenceOptions> = { ...REDUCTION, logTarget: true };
 
 /**
  * KL(target ‖ input) = Σ t (log t - x), x log-probabilities: x [...], target [...] probabilities or their logarithms.
  * 0 log 0 is 0.
  */
-export function klDivergence(
-  input: Tensor,
-  target: Tensor,
-  { logTarget = false, reduction = "mean" }: KlDivergenceOptions = {},
-): Tensor {
+export function klDivergence(input: Tensor, target: Tensor, options: KlDivergenceOptions = {}): Tensor {
+  const { logTarget = false, reduction = "mean" } = knownOptions("klDivergence", options, KL_DIVERGENCE);
   sameShapes("klDivergence", input, target);
   if (reduction !== "batchmean") checkReduction("klDivergence", reduction);
   return tidy(() => {
@@ -78,16 +91,14 @@ export interface BceOptions extends ReductionOptions {
   /** Factor of the positive part, broadcast: above 1 for rare positives. */
   readonly posWeight?: Tensor | null | undefined;
 }
+const BCE: OptionNames<BceOptions> = { ...REDUCTION, weight: true, posWeight: true };
 
 /**
  * Binary cross-entropy of logits: -[p t log σ(x) + (1 - t) log(1 - σ(x))], p the weight of positives: x [...],
  * target [...] of 0..1. Written with softplus, so that neither part cancels or overflows.
  */
-export function bceWithLogits(
-  x: Tensor,
-  target: Tensor,
-  { weight, posWeight, reduction = "mean" }: BceOptions = {},
-): Tensor {
+export function bceWithLogits(x: Tensor, target: Tensor, options: BceOptions = {}): Tensor {
+  const { weight, posWeight, reduction = "mean" } = knownOptions("bceWithLogits", options, BCE);
   sameShapes("bceWithLogits", x, target);
   checkReduction("bceWithLogits", reduction);
   for (const factor of [weight, posWeight]) {
@@ -106,12 +117,14 @@ export function bceWithLogits(
 }
 
 /** Squared error: (x - target)². */
-export function mse(x: Tensor, target: Tensor, { reduction }: ReductionOptions = {}): Tensor {
+export function mse(x: Tensor, target: Tensor, options: ReductionOptions = {}): Tensor {
+  const { reduction } = knownOptions("mse", options, REDUCTION);
   return lossOf("mse", x, target, reduction, square);
 }
 
 /** Absolute error: |x - target|. Its derivative at 0 is 0. */
-export function l1(x: Tensor, target: Tensor, { reduction }: ReductionOptions = {}): Tensor {
+export function l1(x: Tensor, target: Tensor, options: ReductionOptions = {}): Tensor {
+  const { reduction } = knownOptions("l1", options, REDUCTION);
   return lossOf("l1", x, target, reduction, abs);
 }
 
@@ -119,8 +132,9 @@ export function l1(x: Tensor, target: Tensor, { reduction }: ReductionOptions = 
 export function smoothL1(
   x: Tensor,
   target: Tensor,
-  { beta = 1, reduction }: ReductionOptions & { readonly beta?: number } = {},
+  options: ReductionOptions & { readonly beta?: number } = {},
 ): Tensor {
+  const { beta = 1, reduction } = knownOptions("smoothL1", options, { ...REDUCTION, beta: true });
   if (!(beta >= 0)) throw new ShapeError(`smoothL1: beta is ${beta}, expected 0 or more`);
   if (beta === 0) return l1(x, target, { reduction });
   return lossOf("smoothL1", x, target, reduction, (d) => huberOf(d, beta).mul(1 / beta));
@@ -130,8 +144,9 @@ export function smoothL1(
 export function huber(
   x: Tensor,
   target: Tensor,
-  { delta = 1, reduction }: ReductionOptions & { readonly delta?: number } = {},
+  options: ReductionOptions & { readonly delta?: number } = {},
 ): Tensor {
+  const { delta = 1, reduction } = knownOptions("huber", options, { ...REDUCTION, delta: true });
   if (!(delta > 0)) throw new ShapeError(`huber: delta is ${delta}, expected more than 0`);
   return lossOf("huber", x, target, reduction, (d) => huberOf(d, delta));
 }

@@ -4,6 +4,8 @@ import {
   type GpuArray,
   type HalfType,
   type HostArray,
+  knownOptions,
+  type OptionNames,
   type Shape,
   showShape,
 } from "../array/index.ts";
@@ -21,6 +23,7 @@ export interface ParameterOptions {
   /** Whether weight decay applies. Default: to tensors of two or more dimensions (three for a bank). */
   readonly decay?: boolean;
 }
+const PARAMETER: OptionNames<ParameterOptions> = { slices: true, decay: true };
 
 /** Writes a parameter part by part; see partWriter. */
 export interface PartWriter {
@@ -43,7 +46,8 @@ export class Parameter extends Tensor {
   /** The epoch in which the place holds zeros, so that a gradient may be written there and need not be added. */
   #zeroEpoch: number | null = null;
 
-  constructor(gpu: Gpu, array: GpuArray, { slices = 1, decay }: ParameterOptions = {}) {
+  constructor(gpu: Gpu, array: GpuArray, options: ParameterOptions = {}) {
+    const { slices = 1, decay } = knownOptions("Parameter", options, PARAMETER);
     super(gpu, array.under("parameters"), null, true);
     untrack(this);
     this.slices = slices;

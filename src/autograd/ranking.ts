@@ -1,4 +1,4 @@
-import { normaliseAxis } from "../array/index.ts";
+import { knownOptions, normaliseAxis, type OptionNames } from "../array/index.ts";
 import * as ops from "../ops/index.ts";
 import { gather } from "./functions.ts";
 import { tidy } from "./scope.ts";
@@ -16,27 +16,26 @@ export interface SortOptions {
   /** From the largest down. */
   readonly descending?: boolean;
 }
+const SORT: OptionNames<SortOptions> = { descending: true };
 
 /**
  * The k largest elements along `axis` (or smallest, with largest: false) in their order, of equals the first. NaN is the
  * largest. x [..., C] -> values and indices [..., k].
  */
-export function topK(
-  x: Tensor,
-  k: number,
-  axis = -1,
-  { largest = true }: { largest?: boolean } = {},
-): Ranked {
+export function topK(x: Tensor, k: number, axis = -1, options: { largest?: boolean } = {}): Ranked {
+  const { largest = true } = knownOptions("topK", options, { largest: true });
   return ranked("topK", x, axis, (moved) => apply(ops.topKIndices, [moved], { k, largest }));
 }
 
 /** The elements along `axis` in order. Stable: equals keep theirs. NaN is the largest, and -0 equals 0. */
-export function sort(x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Ranked {
+export function sort(x: Tensor, axis = -1, options: SortOptions = {}): Ranked {
+  const { descending = false } = knownOptions("sort", options, SORT);
   return ranked("sort", x, axis, (moved) => apply(ops.argsort, [moved], { descending }));
 }
 
 /** The indices along `axis` that sort x: i32. */
-export function argsort(x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor {
+export function argsort(x: Tensor, axis = -1, options: SortOptions = {}): Tensor {
+  const { descending = false } = knownOptions("argsort", options, SORT);
   return tidy(() => {
     const last = x.shape.length - 1;
     const i = normaliseAxis("argsort", axis, x.shape.length);

@@ -1,4 +1,12 @@
-import { type DType, isFloating, isHalf, normaliseAxis, sizeOf } from "../array/index.ts";
+import {
+  type DType,
+  isFloating,
+  isHalf,
+  knownOptions,
+  normaliseAxis,
+  type OptionNames,
+  sizeOf,
+} from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
 import { full } from "./create.ts";
@@ -6,14 +14,10 @@ import { checkFloats } from "./describe.ts";
 import { concat, flatSqrt, square } from "./functions.ts";
 import { noGrad, tidy } from "./scope.ts";
 import { eq, ne } from "./selection.ts";
-import { type Axes, apply, type Tensor } from "./tensor.ts";
+import { apply, type Tensor } from "./tensor.ts";
+import { type Axes, REDUCE, type ReduceOptions } from "./tensor-options.ts";
 
 /** Reductions over some dimensions (all, when none are given), running sums, and what is composed of them. */
-
-export interface ReduceOptions {
-  /** Leaves reduced dimensions with size 1. */
-  readonly keepDim?: boolean;
-}
 
 /** The largest element, NaN where one is NaN. The gradient is shared evenly among equal largest ones. */
 export const max = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => x.max(axes, options);
@@ -23,17 +27,20 @@ export const min = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor
 export const argmax = (x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor =>
   x.argmax(axis, options);
 /** Where the smallest element lies, like argmax. */
-export const argmin = (x: Tensor, axis?: number, { keepDim }: ReduceOptions = {}): Tensor =>
-  apply(ops.argmin, [x], { axis, keepDim });
+export const argmin = (x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor =>
+  apply(ops.argmin, [x], { ...knownOptions("argmin", options, REDUCE), axis });
 /** log Σ exp(x), without overflow. */
-export const logSumExp = (x: Tensor, axes?: Axes, { keepDim }: ReduceOptions = {}): Tensor =>
-  apply(ops.logSumExp, [x], { axes: axesOf(axes), keepDim });
+export const logSumExp = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  apply(ops.logSumExp, [x], { ...knownOptions("logSumExp", options, REDUCE), axes: axesOf(axes) });
 /** Running sums along `axis`; exclusive: without the element itself; reverse: from the end. */
-export const cumsum = (x: Tensor, axis: number, options: Omit<ops.CumsumAttrs, "axis"> = {}): Tensor =>
-  apply(ops.cumsum, [x], { ...options, axis });
+export const cumsum = (x: Tensor, axis: number, options: CumsumOptions = {}): Tensor =>
+  apply(ops.cumsum, [x], { ...knownOptions("cumsum", options, CUMSUM), axis });
+type CumsumOptions = Omit<ops.CumsumAttrs, "axis">;
+const CUMSUM: OptionNames<CumsumOptions> = { exclusive: true, reverse: true };
 
 /** Whether some element is not 0 (or false): bool. Of nothing false. */
 export function any(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  knownOptions("any", options, REDUCE);
   checkedAxes("any", x, axes);
   // Sums of zeros and ones are 0 only where all are.
   return tidy(() => ne(ne(x, 0).to("f32").sum(axes, options), 0));
@@ -41,6 +48,7 @@ export function any(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor
 
 /** Whether no element is 0 (or false): bool. Of nothing true. */
 export function all(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  knownOptions("all", options, REDUCE);
   checkedAxes("all", x, axes);
   return tidy(() => eq(eq(x, 0).to("f32").sum(axes, options), 0));
 }
@@ -49,6 +57,7 @@ export interface VarianceOptions extends ReduceOptions {
   /** Σ (x - mean)² is divided by n - correction. Default 1, an unbiased estimate; 0: the mean square. */
   readonly correction?: number;
 }
+const VARIANCE: OptionNames<VarianceOptions> = { keepDim: true, correction: true };
 
 /**
  * Σ (x - mean)² / (n - correction), in two passes: the mean first, and what rounding has left of it once more, so that it
@@ -67,6 +76,7 @@ export function std(x: Tensor, axes?: Axes, options: VarianceOptions = {}): Tens
 
 /** √Σ x², the Euclidean norm. Its gradient is 0 where it is 0. Overflows where a square does, from 1.8e19 on. */
 export function norm(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  knownOptions("norm", options, REDUCE);
   checkedAxes("norm", x, axes);
   return inFull("norm", x, (wide) => flatSqrt(square(wide).sum(axes, options)));
 }
@@ -75,7 +85,8 @@ export function norm(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tenso
  * The product over some dimensions, 1 of nothing: halves are multiplied with one another until one element is left, so
  * that the gradient holds where elements are 0. In f32 for halves.
  */
-export function prod(x: Tensor, axes?: Axes, { keepDim = false }: ReduceOptions = {}): Tensor {
+export function prod(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const { keepDim = false } = knownOptions("prod", options, REDUCE);
   const reduced = new Set(checkedAxes("prod", x, axes));
   const all = [...x.shape.keys()];
   const kept = all.filter((axis) => !reduced.has(axis));
@@ -127,12 +138,8 @@ function squaredDeviation(
 }
 
 /** n - correction. */
-function divisorOf(
-  op: string,
-  x: Tensor,
-  axes: Axes | undefined,
-  { correction = 1 }: VarianceOptions,
-): number {
+function divisorOf(op: string, x: Tensor, axes: Axes | undefined, options: VarianceOptions): number {
+  const { correction = 1 } = knownOptions(op, options, VARIANCE);
   const count = sizeOf(checkedAxes(op, x, axes).map((axis) => x.shape[axis] as number));
   if (!(count - correction > 0))
     throw new ShapeError(`${op}: ${count} elements with correction ${correction} leave nothing to divide by`);

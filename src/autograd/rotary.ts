@@ -1,3 +1,4 @@
+import { knownOptions, type OptionNames } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import * as ops from "../ops/index.ts";
 import { apply, type Tensor } from "./tensor.ts";
@@ -6,18 +7,15 @@ export interface RotaryOptions extends Omit<ops.RotaryAttrs, "cos" | "sin"> {
   /** i32 [B, T]: the position of each token. Default: offset, offset + 1, ... in each row. */
   readonly positions?: Tensor | null | undefined;
 }
+const ROTARY: OptionNames<RotaryOptions> = { positions: true, heads: true, interleaved: true, offset: true };
 
 /**
  * Rotary position embedding of queries or keys: x [B, T, H, D], or [B, T, H·D] with `heads`; cos, sin [P, R/2] from
  * `rotaryTables`, of which heads of D ≥ R elements have their first R turned. With a key/value cache `offset` is the
  * number of tokens that it holds; `positions` gives each token one of its own, on the GPU.
  */
-export function rotaryEmbedding(
-  x: Tensor,
-  cos: Tensor,
-  sin: Tensor,
-  { positions = null, ...rest }: RotaryOptions = {},
-): Tensor {
+export function rotaryEmbedding(x: Tensor, cos: Tensor, sin: Tensor, options: RotaryOptions = {}): Tensor {
+  const { positions = null, ...rest } = knownOptions("rotaryEmbedding", options, ROTARY);
   if (cos.needsGradient || sin.needsGradient)
     throw new ShapeError("rotaryEmbedding: the tables get no gradient; detach() them");
   return apply(ops.rotaryEmbedding, [x, positions], { ...rest, cos: cos.array, sin: sin.array });

@@ -6,6 +6,7 @@ import {
   type HostArray,
   isFloating,
   isHalf,
+  knownOptions,
   normaliseAxis,
   type Shape,
   showShape,
@@ -27,11 +28,14 @@ import {
   type Node,
   ownGradient,
 } from "./tape.ts";
-
-export interface BackwardOptions {
-  /** Keeps what the forward pass saved, for another backward; dispose() gives it back. Default: false. */
-  readonly retainGraph?: boolean;
-}
+import {
+  type Axes,
+  BACKWARD,
+  type BackwardOptions,
+  MATMUL,
+  REDUCE,
+  type ReduceOptions,
+} from "./tensor-options.ts";
 
 /**
  * An array on a device, and how it was computed. Ops are synchronous and only record; `data()` and `item()`
@@ -172,7 +176,8 @@ export class Tensor implements GradientSink, Source {
    * one; they add to what is there. Frees the graph, unless it is to be retained for a second backward. First
    * derivatives only. `grad()` gives those of chosen tensors instead.
    */
-  backward(dy?: Tensor, { retainGraph = false }: BackwardOptions = {}): void {
+  backward(dy?: Tensor, options: BackwardOptions = {}): void {
+    const { retainGraph = false } = knownOptions("backward", options, BACKWARD);
     goBack("backward", this, dy, { wanted: null, retainGraph }, (pass) => pass.finish());
   }
 
@@ -316,15 +321,18 @@ export class Tensor implements GradientSink, Source {
     return apply(ops.neg, [this], {});
   }
   /** f(this · other + bias): [..., M, K] x [..., K, N] -> [..., M, N]. */
-  matmul(other: Tensor, { bias = null, ...attrs }: MatmulOptions = {}): Tensor {
+  matmul(other: Tensor, options: MatmulOptions = {}): Tensor {
+    const { bias = null, ...attrs } = knownOptions("matmul", options, MATMUL);
     return apply(ops.matmul, [this, other, bias], attrs);
   }
   /** Σ over some dimensions; over all when none are given. */
-  sum(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+  sum(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    const { keepDim } = knownOptions("sum", options, REDUCE);
     return apply(ops.sum, [this], { axes: typeof axes === "number" ? [axes] : axes, keepDim });
   }
   /** Mean over some dimensions: Σ / n. In f32 for halves, whose sums overflow. */
-  mean(axes?: Axes, options: { keepDim?: boolean } = {}): Tensor {
+  mean(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    knownOptions("mean", options, REDUCE);
     checkFloats("mean", this);
     return tidy(() => {
       const total = (isHalf(this.dtype) ? this.to("f32") : this).sum(axes, options);
@@ -332,14 +340,17 @@ export class Tensor implements GradientSink, Source {
     });
   }
   /** The largest element over some dimensions; NaN where one is NaN. */
-  max(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+  max(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    const { keepDim } = knownOptions("max", options, REDUCE);
     return apply(ops.max, [this], { axes: typeof axes === "number" ? [axes] : axes, keepDim });
   }
-  min(axes?: Axes, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+  min(axes?: Axes, options: ReduceOptions = {}): Tensor {
+    const { keepDim } = knownOptions("min", options, REDUCE);
     return apply(ops.min, [this], { axes: typeof axes === "number" ? [axes] : axes, keepDim });
   }
   /** Where the largest element along a dimension lies: i32. Without axis: into all elements in order. */
-  argmax(axis?: number, { keepDim }: { keepDim?: boolean } = {}): Tensor {
+  argmax(axis?: number, options: ReduceOptions = {}): Tensor {
+    const { keepDim } = knownOptions("argmax", options, REDUCE);
     return apply(ops.argmax, [this], { axis, keepDim });
   }
   reshape(...shape: number[]): Tensor {
@@ -370,9 +381,6 @@ export interface MatmulOptions extends ops.MatmulAttrs {
   /** [N], added to every row. */
   readonly bias?: Tensor | null | undefined;
 }
-
-export type Axes = number | readonly number[];
-
 /**
  * Runs an op on tensors: checks shapes, records its kernels, and remembers how to go back when an input
  * needs a gradient.

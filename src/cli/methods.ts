@@ -55,7 +55,9 @@ export function methodOf({
   readonly method: MethodName;
   readonly peft: PeftSettings | undefined;
 }): PeftMethod {
-  return METHODS[method]((peft ?? {}) as Settings); // resolveConfig has filled in the method's own
+  // What the router has, see routerOf, is none of the method's.
+  const { router: _router, routing: _routing, topK: _topK, balance: _balance, ...own } = peft ?? {};
+  return METHODS[method](own as Settings); // resolveConfig has filled in the method's own
 }
 
 function loraOf({ loraDropout, ...settings }: Settings): PeftMethod {

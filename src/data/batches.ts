@@ -242,24 +242,30 @@ export function* sequentialBatches(
   }
 }
 
-/** Checks that every label is a class index; the error names the first row that is wrong. */
-export function validateLabels(labels: ArrayLike<number | null | undefined>, classes: number): void {
+/** Checks that every label is a class index; the error names the first row that is wrong, as one of `what`. */
+export function validateLabels(
+  labels: ArrayLike<number | null | undefined>,
+  classes: number,
+  what = "labels: row",
+): void {
   for (let row = 0; row < labels.length; row++) {
     const label = labels[row];
     if (typeof label !== "number" || !Number.isInteger(label) || label < 0 || label >= classes) {
-      throw new RangeError(`labels: row ${row} has ${label}, not one of 0 .. ${classes - 1}`);
+      throw new RangeError(`${what} ${row} has the label ${label}, not one of 0 .. ${classes - 1}`);
     }
   }
 }
 
-/** Checks that every id has a row in an embedding table; the error names the first one that has not. */
-export function validateIds(rows: Iterable<ArrayLike<number>>, vocabSize: number): void {
+/** Checks that every id has a row in an embedding table; the error names the first one that has not, in a row of `what`. */
+export function validateIds(rows: Iterable<ArrayLike<number>>, vocabSize: number, what = "ids: row"): void {
   let row = 0;
   for (const ids of rows) {
     for (let place = 0; place < ids.length; place++) {
       const id = ids[place];
       if (id === undefined || !Number.isInteger(id) || id < 0 || id >= vocabSize) {
-        throw new RangeError(`ids: row ${row} has ${id} at place ${place}, not one of 0 .. ${vocabSize - 1}`);
+        throw new RangeError(
+          `${what} ${row} has the id ${id} at place ${place}, not one of 0 .. ${vocabSize - 1} of the vocabulary`,
+        );
       }
     }
     row++;

@@ -1,5 +1,6 @@
 /** Texts as one stream of tokens in rows of one length: how causal language models are trained without padding. */
 
+import { validateIds } from "./batches.ts";
 import { IGNORE } from "./masking.ts";
 
 export interface PackOptions {
@@ -45,6 +46,16 @@ export class PackedTexts {
   /** Tokens of the stream, end tokens and what fills no row included. */
   get tokens(): number {
     return this.#stream.length;
+  }
+
+  /** Checks that every id has a row in an embedding table. */
+  validate(vocabSize: number): void {
+    validateIds(this.#rowsOfStream(), vocabSize, "packing: row");
+  }
+
+  *#rowsOfStream(): Generator<Int32Array> {
+    for (let at = 0; at < this.#stream.length; at += this.length)
+      yield this.#stream.subarray(at, at + this.length);
   }
 
   /** The rows of these numbers; for -1 a row whose labels count for nothing. */

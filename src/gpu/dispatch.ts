@@ -1,6 +1,7 @@
 import { GpuError, ShapeError } from "./errors.ts";
-import type { Kernel } from "./kernel.ts";
+import type { Kernel, KernelSpec } from "./kernel.ts";
 import type { PoolBuffer, ScratchTexture } from "./pool.ts";
+import type { ParamField } from "./wgsl.ts";
 
 /** A range of one buffer as a kernel sees it, or a texture. `offset` is a multiple of the device's storage alignment. */
 export interface Binding {
@@ -55,6 +56,17 @@ export function grid1d(groups: number): Grid {
   return [Math.ceil(groups / y), y, 1];
 }
 
+/** Throws unless the device can start so many workgroups. */
+export function checkGrid({ shader, entry }: KernelSpec, grid: Grid): void {
+  for (let axis = 0; axis < 3; axis++) {
+    const groups = grid[axis] as number; // 3 of them
+    if (Number.isInteger(groups) && groups >= 0 && groups <= MAX_GROUPS) continue;
+    throw new ShapeError(
+      `${shader}.${entry}: ${groups} workgroups in ${"xyz"[axis]}, expected a whole number of 0 .. ${MAX_GROUPS}; grid1d(groups) folds a longer row of them`,
+    );
+  }
+}
+
 /** Throws unless each binding of the kernel has its buffer, and nothing else is passed. */
 export function checkBindings(kernel: Kernel, bindings: Bindings): void {
   const wanted = kernel.layout.bindings;
@@ -99,6 +111,11 @@ export function countWrites(kernel: Kernel, bindings: Bindings): void {
   }
 }
 
+function wrongCount({ name, type, count }: ParamField, value: ParamValue): string {
+  const given = Array.isArray(value) ? `a list of ${value.length}` : String(value);
+  return `parameter "${name}" is ${given}, expected ${count > 1 ? `a list of ${type}, ${count} at most` : `a ${type}`}`;
+}
+
 /** Parameters of many dispatches behind one another, as the words of a uniform buffer. */
 export class ParamWords {
   words: Uint32Array<ArrayBuffer>;
@@ -135,7 +152,10 @@ export class ParamWords {
       if (value === undefined)
         throw new ShapeError(`${kernel.label}: no value passed for parameter "${field.name}"`);
       const target = field.type === "f32" ? this.#floats : field.type === "i32" ? this.#ints : this.words;
-      const n = typeof value === "number" ? 1 : field.count;
+      // A shorter list ends in zeros.
+      if (typeof value === "number" ? field.count > 1 : !(value.length <= field.count))
+        throw new ShapeError(`${kernel.label}: ${wrongCount(field, value)}`);
+      const n = field.count;
       for (let i = 0; i < n; i++) {
         const given = typeof value === "number" ? value : (value[i] ?? 0);
         const at = base + field.offset + i;

@@ -1,6 +1,6 @@
 export type { CommandList } from "./command-list.ts";
 export { Device, type DeviceTraits } from "./device.ts";
-export { type Binding, type Grid, grid1d, type ParamValue, type Work } from "./dispatch.ts";
+export { type Binding, checkGrid, type Grid, grid1d, type ParamValue, type Work } from "./dispatch.ts";
 export { GpuError, ShapeError } from "./errors.ts";
 export { type KernelSpec, kernelCode } from "./kernel.ts";
 export { type Holding, type LargeTensor, OTHER, SAVED, type ScopeMemory } from "./ledger.ts";

@@ -1,4 +1,4 @@
-import type { Gpu } from "../array/index.ts";
+import { type Gpu, knownOptions } from "../array/index.ts";
 import {
   addLayerNorm,
   type DrawSource,
@@ -24,14 +24,15 @@ export class Linear extends Module {
   readonly weight: Parameter;
   readonly bias: Parameter | null;
 
-  constructor(gpu: Gpu, inputs: number, outputs: number, { bias = true }: { bias?: boolean } = {}) {
+  constructor(gpu: Gpu, inputs: number, outputs: number, options: { bias?: boolean } = {}) {
     super();
+    const { bias = true } = knownOptions("Linear", options, { bias: true });
     this.weight = Parameter.zeros(gpu, [outputs, inputs]);
     this.bias = bias ? Parameter.zeros(gpu, [outputs]) : null;
   }
 
-  forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
-    return linear(x, this.weight, this.bias, { activation });
+  forward(x: Tensor, options: { activation?: Activation } = {}): Tensor {
+    return linear(x, this.weight, this.bias, options);
   }
 }
 
@@ -41,8 +42,9 @@ export class LayerNorm extends Module {
   readonly bias: Parameter;
   readonly #eps: number;
 
-  constructor(gpu: Gpu, channels: number, { eps = 1e-5 }: { eps?: number } = {}) {
+  constructor(gpu: Gpu, channels: number, options: { eps?: number } = {}) {
     super();
+    const { eps = 1e-5 } = knownOptions("LayerNorm", options, { eps: true });
     this.weight = Parameter.from(gpu, constant(channels, 1), [channels]);
     this.bias = Parameter.from(gpu, constant(channels, 0), [channels]);
     this.#eps = eps;
@@ -60,8 +62,9 @@ export class RmsNorm extends Module {
   readonly weight: Parameter;
   readonly #eps: number;
 
-  constructor(gpu: Gpu, channels: number, { eps = 1e-6 }: { eps?: number } = {}) {
+  constructor(gpu: Gpu, channels: number, options: { eps?: number } = {}) {
     super();
+    const { eps = 1e-6 } = knownOptions("RmsNorm", options, { eps: true });
     this.weight = Parameter.from(gpu, constant(channels, 1), [channels]);
     this.#eps = eps;
   }
@@ -76,8 +79,9 @@ export class Embedding extends Module {
   readonly weight: Parameter;
   readonly #paddingIndex: number | undefined;
 
-  constructor(gpu: Gpu, rows: number, channels: number, { paddingIndex }: { paddingIndex?: number } = {}) {
+  constructor(gpu: Gpu, rows: number, channels: number, options: { paddingIndex?: number } = {}) {
     super();
+    const { paddingIndex } = knownOptions("Embedding", options, { paddingIndex: true });
     this.weight = Parameter.zeros(gpu, [rows, channels]);
     this.#paddingIndex = paddingIndex;
   }

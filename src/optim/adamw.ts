@@ -1,4 +1,4 @@
-import type { GpuArray, TypedArray } from "../array/index.ts";
+import { type GpuArray, knownOptions, type OptionNames, type TypedArray } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
 import { grid1d, ShapeError } from "../gpu/index.ts";
 import { columnKernel, runRows } from "../ops/index.ts";
@@ -17,6 +17,14 @@ export interface AdamWOptions extends UndrawnOptions {
   /** "pytorch" (default), or "huggingface": eps before the bias correction, decay after the update. */
   readonly convention?: "pytorch" | "huggingface";
 }
+const NAMES: OptionNames<AdamWOptions> = {
+  lr: true,
+  betas: true,
+  eps: true,
+  weightDecay: true,
+  convention: true,
+  undrawn: true,
+};
 
 const stepKernel = columnKernel("adamw", "step");
 
@@ -45,7 +53,7 @@ export class AdamW implements Optimizer {
       weightDecay: 0.01,
       convention: "pytorch",
       undrawn: "authors",
-      ...options,
+      ...knownOptions("AdamW", options, NAMES),
     };
     checkRanges(this.#options);
     this.arena = new Arena(parameters, "AdamW");

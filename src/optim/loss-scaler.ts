@@ -1,4 +1,4 @@
-import { type Gpu, type GpuArray, isFloating } from "../array/index.ts";
+import { type Gpu, type GpuArray, isFloating, knownOptions, type OptionNames } from "../array/index.ts";
 import { keep, mul, Tensor } from "../autograd/index.ts";
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { fill, runRows, threads } from "../ops/index.ts";
@@ -14,6 +14,7 @@ export interface LossScalerOptions {
   /** Steps without overflow after which the scale grows. Default 2,000. */
   readonly interval?: number;
 }
+const NAMES: OptionNames<LossScalerOptions> = { initial: true, growth: true, backoff: true, interval: true };
 
 const unscaleKernel: KernelSpec = { shader: "loss_scale", entry: "unscale" };
 const updateKernel: KernelSpec = { shader: "loss_scale", entry: "update" };
@@ -39,7 +40,13 @@ export class LossScaler {
 
   constructor(gpu: Gpu, options: LossScalerOptions = {}) {
     this.#gpu = gpu;
-    this.#options = { initial: 65_536, growth: 2, backoff: 0.5, interval: 2000, ...options };
+    this.#options = {
+      initial: 65_536,
+      growth: 2,
+      backoff: 0.5,
+      interval: 2000,
+      ...knownOptions("LossScaler", options, NAMES),
+    };
     const { initial, growth, backoff, interval } = this.#options;
     expectRange("initial", initial, initial > 0 && Number.isFinite(initial), "more than 0");
     expectRange("growth", growth, growth >= 1, "1 or more");

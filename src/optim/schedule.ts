@@ -1,3 +1,4 @@
+import { knownOptions, type OptionNames } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 
 /** The learning rate of each step, counted from 0. */
@@ -14,6 +15,7 @@ export interface DecayOptions extends WarmupOptions {
   /** Steps in all, those of the warm-up included. */
   readonly totalSteps: number;
 }
+const DECAY: OptionNames<DecayOptions> = { lr: true, warmupSteps: true, totalSteps: true };
 
 /** The warm-up, then lr · `after`(share of the steps behind it that are left: 1 down to 0). */
 function decaying(
@@ -30,25 +32,29 @@ function decaying(
 }
 
 /** The same rate in every step, after a warm-up. */
-export function constantSchedule(lr: number, { warmupSteps = 0 }: { warmupSteps?: number } = {}): Schedule {
+export function constantSchedule(lr: number, options: { warmupSteps?: number } = {}): Schedule {
+  const { warmupSteps = 0 } = knownOptions("constantSchedule", options, { warmupSteps: true });
   if (!(warmupSteps >= 0)) throw new ShapeError(`schedule: ${warmupSteps} warm-up steps`);
   return (step) => (step < warmupSteps ? (lr * step) / warmupSteps : lr);
 }
 
 /** Falls linearly to 0 at `totalSteps`. */
 export function linearSchedule(options: DecayOptions): Schedule {
-  return decaying(options, (left) => left);
+  return decaying(knownOptions("linearSchedule", options, DECAY), (left) => left);
 }
 
 /**
  * Falls as a cosine to `end` · lr at `totalSteps`: ½ (1 + cos(2π cycles progress)). Default half a cycle, and to 0.
  * More cycles rise again.
  */
-export function cosineSchedule({
-  cycles = 0.5,
-  end = 0,
-  ...options
-}: DecayOptions & { readonly cycles?: number; readonly end?: number }): Schedule {
+export function cosineSchedule(
+  options: DecayOptions & { readonly cycles?: number; readonly end?: number },
+): Schedule {
+  const { cycles = 0.5, end = 0 } = knownOptions("cosineSchedule", options, {
+    ...DECAY,
+    cycles: true,
+    end: true,
+  });
   expectShare("end", end);
   return decaying(
     options,
@@ -57,11 +63,14 @@ export function cosineSchedule({
 }
 
 /** Falls to `end` · lr at `totalSteps` as (1 - progress)^power. Defaults 0 and 1, which is the linear one. */
-export function polynomialSchedule({
-  power = 1,
-  end = 0,
-  ...options
-}: DecayOptions & { readonly power?: number; readonly end?: number }): Schedule {
+export function polynomialSchedule(
+  options: DecayOptions & { readonly power?: number; readonly end?: number },
+): Schedule {
+  const { power = 1, end = 0 } = knownOptions("polynomialSchedule", options, {
+    ...DECAY,
+    power: true,
+    end: true,
+  });
   expectShare("end", end);
   if (!(power > 0)) throw new ShapeError(`schedule: power is ${power}, expected more than 0`);
   return decaying(options, (left) => end + (1 - end) * left ** power);
@@ -71,11 +80,12 @@ export function polynomialSchedule({
  * lr / √(1 + (step - warmupSteps) / timescale) after the warm-up: a quarter of the rate needs sixteen times the steps.
  * `timescale` defaults to the warm-up's steps, to 10,000 where there are none.
  */
-export function inverseSquareRootSchedule({
-  lr,
-  warmupSteps = 0,
-  timescale = warmupSteps || 10_000,
-}: WarmupOptions & { readonly timescale?: number }): Schedule {
+export function inverseSquareRootSchedule(
+  options: WarmupOptions & { readonly timescale?: number },
+): Schedule {
+  const names = { lr: true, warmupSteps: true, timescale: true } as const;
+  const { lr, warmupSteps = 0, ...rest } = knownOptions("inverseSquareRootSchedule", options, names);
+  const { timescale = warmupSteps || 10_000 } = rest;
   if (!(timescale > 0)) throw new ShapeError(`schedule: timescale is ${timescale}, expected more than 0`);
   if (!(warmupSteps >= 0)) throw new ShapeError(`schedule: ${warmupSteps} warm-up steps`);
   return (step) =>

@@ -1,4 +1,4 @@
-import type { GpuArray, TypedArray } from "../array/index.ts";
+import { type GpuArray, knownOptions, type OptionNames, type TypedArray } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
 import { grid1d, ShapeError } from "../gpu/index.ts";
 import { columnKernel, runRows } from "../ops/index.ts";
@@ -18,6 +18,14 @@ export interface SGDOptions extends UndrawnOptions {
   /** Added to the gradient of parameters that decay (weights; not biases and LayerNorms): weightDecay · p. Default 0. */
   readonly weightDecay?: number;
 }
+const NAMES: OptionNames<SGDOptions> = {
+  lr: true,
+  momentum: true,
+  dampening: true,
+  nesterov: true,
+  weightDecay: true,
+  undrawn: true,
+};
 
 /** What the optimiser keeps for one segment of the arena. */
 interface SegmentState extends SegmentTables {
@@ -47,7 +55,7 @@ export class SGD implements Optimizer {
       nesterov: false,
       weightDecay: 0,
       undrawn: "authors",
-      ...options,
+      ...knownOptions("SGD", options, NAMES),
     };
     const { lr, momentum, weightDecay } = this.#options;
     checkRanges(this.#options);

@@ -1,4 +1,4 @@
-import type { Gpu } from "../array/index.ts";
+import { type Gpu, knownOptions, type OptionNames } from "../array/index.ts";
 import type { Parameter, Stream, Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import type { Module, Site } from "../nn/index.ts";
@@ -26,6 +26,7 @@ export interface AdaptationOptions {
   /** Chooses experts by what comes in. Default: routes are drawn. */
   readonly router?: LearnedRouter | null;
 }
+const NAMES: OptionNames<AdaptationOptions> = { name: true, stream: true, attached: true, router: true };
 
 export interface MergeOptions {
   /** Name of the merged set. Default: this one's with "-merged". */
@@ -61,12 +62,13 @@ export class AdaptationSet {
   #path: Path | null = null;
 
   /** Builds the parts of every site that the method's targets match, and attaches them. */
-  constructor(
-    gpu: Gpu,
-    model: Adaptable,
-    method: PeftMethod,
-    { name = "default", stream, attached = true, router = null }: AdaptationOptions,
-  ) {
+  constructor(gpu: Gpu, model: Adaptable, method: PeftMethod, options: AdaptationOptions) {
+    const {
+      name = "default",
+      stream,
+      attached = true,
+      router = null,
+    } = knownOptions("AdaptationSet", options, NAMES);
     this.name = name;
     this.method = method;
     this.#gpu = gpu;

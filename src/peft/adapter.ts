@@ -1,4 +1,4 @@
-import type { Gpu } from "../array/index.ts";
+import { type Gpu, knownOptions, type OptionNames } from "../array/index.ts";
 import { add, type Stream, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import {
@@ -28,6 +28,15 @@ export interface AdapterConfig {
   /** Roles or name patterns. Default: after the feed-forward part, as AdaMix places it. */
   readonly targets?: readonly string[];
 }
+const NAMES: OptionNames<AdapterConfig> = {
+  bottleneck: true,
+  activation: true,
+  input: true,
+  experts: true,
+  share: true,
+  initStd: true,
+  targets: true,
+};
 
 /** Two banks with an activation between: up(act(down(.))). */
 export class Bottleneck extends Module {
@@ -63,7 +72,7 @@ export function adapter(config: AdapterConfig): PeftMethod {
     share = "up",
     initStd = 0.02,
     targets = ["feedForward"],
-  } = config;
+  } = knownOptions("adapter", config, NAMES);
   if (!Number.isInteger(bottleneck) || bottleneck < 1) {
     throw new ShapeError(`adapter: bottleneck is ${bottleneck}, expected a whole number of 1 or more`);
   }

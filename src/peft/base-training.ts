@@ -1,4 +1,5 @@
 // Methods that add nothing: they say which of the model's own parameters train beside its head.
+import { knownOptions, type OptionNames } from "../array/index.ts";
 import type { Parameter } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import type { Site } from "../nn/index.ts";
@@ -18,9 +19,11 @@ export interface TopLayersConfig {
   /** How many of the last layers. */
   readonly layers: number;
 }
+const NAMES: OptionNames<TopLayersConfig> = { layers: true };
 
 /** The last layers of the model train, and no other parameter of it. */
-export function topLayers({ layers: k }: TopLayersConfig): PeftMethod {
+export function topLayers(config: TopLayersConfig): PeftMethod {
+  const { layers: k } = knownOptions("topLayers", config, NAMES);
   if (!Number.isInteger(k) || k < 1)
     throw new ShapeError(`topLayers: layers is ${k}, expected a whole number of 1 or more`);
   return trainingBase("topLayers", { layers: k }, ({ layer, layers }) => {

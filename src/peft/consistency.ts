@@ -1,4 +1,4 @@
-import { showShape } from "../array/index.ts";
+import { knownOptions, type OptionNames, showShape } from "../array/index.ts";
 import { add, crossEntropy, div, mean, mul, sum, symmetricKl, type Tensor, tidy } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 
@@ -15,6 +15,12 @@ export interface ConsistencyOptions {
   /** Of a regression: "mse", the mean squared difference of both outputs, or "none" (default): the KL of one logit is 0. */
   readonly regression?: "none" | "mse";
 }
+const NAMES: OptionNames<ConsistencyOptions> = {
+  weight: true,
+  gradient: true,
+  taskPasses: true,
+  regression: true,
+};
 
 /** λ that grows in a line from λ / steps at step 0 to `weight` at step `steps` - 1, and stays. */
 export function warmUpWeight(weight: number, steps: number): WeightSchedule {
@@ -102,6 +108,7 @@ export function distanceOfTokens(
  * Paper: section 3.2.
  */
 export function twoPassLoss(logits: Tensor, labels: Tensor, options: ConsistencyOptions = {}): TwoPassLoss {
+  knownOptions("twoPassLoss", options, NAMES);
   const [rows] = labels.shape;
   if (rows === undefined || logits.shape[0] !== 2 * rows) {
     throw new ShapeError(

@@ -1,3 +1,4 @@
+import { knownOptions, type OptionNames } from "../array/index.ts";
 import { mul, Parameter, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { type LinearSite, Module } from "../nn/index.ts";
@@ -7,6 +8,7 @@ export interface Ia3Config {
   /** Roles or name patterns of linear layers. Default: key, value and feedForwardOutput. */
   readonly targets?: readonly string[];
 }
+const NAMES: OptionNames<Ia3Config> = { targets: true };
 
 /** A factor for each channel, 1 at the start. */
 class Scale extends Module {
@@ -22,7 +24,8 @@ class Scale extends Module {
  * (IA)³ (Liu et al. 2022): a learned factor for each channel of the keys, of the values, and of what the last layer of
  * the feed-forward part reads. softmax(q (l_k ⊙ k)ᵀ) (l_v ⊙ v), and W_out (l_ff ⊙ act(W_in x)). The identity at the start.
  */
-export function ia3({ targets = ["key", "value", "feedForwardOutput"] }: Ia3Config = {}): PeftMethod {
+export function ia3(config: Ia3Config = {}): PeftMethod {
+  const { targets = ["key", "value", "feedForwardOutput"] } = knownOptions("ia3", config, NAMES);
   return {
     name: "ia3",
     config: { method: "ia3", targets },

@@ -1,4 +1,4 @@
-import type { Gpu } from "../array/index.ts";
+import { type Gpu, knownOptions, type OptionNames } from "../array/index.ts";
 import {
   add,
   keep,
@@ -63,13 +63,15 @@ export interface TopKConfig {
   /** Weight of the loss that balances their use. Default 0.01. */
   readonly balance?: number;
 }
+const NAMES: OptionNames<TopKConfig> = { k: true, balance: true };
 
 /**
  * The k likeliest experts of each token, weighted by the softmax of their logits, with the balancing loss of the
  * Switch Transformer: balance · M Σ_m f_m P_m, f_m the share of choices that went to m, P_m its mean probability;
  * `balance` where use is even. Padding counts as tokens.
  */
-export function topKRouter({ k = 2, balance = 0.01 }: TopKConfig = {}): LearnedRouter {
+export function topKRouter(config: TopKConfig = {}): LearnedRouter {
+  const { k = 2, balance = 0.01 } = knownOptions("topKRouter", config, NAMES);
   if (!Number.isInteger(k) || k < 1) throw new ShapeError(`router: k is ${k}, expected 1 or more`);
   if (!(balance >= 0)) throw new ShapeError(`router: balance is ${balance}, expected 0 or more`);
   return {

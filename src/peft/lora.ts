@@ -1,4 +1,4 @@
-import type { Gpu } from "../array/index.ts";
+import { type Gpu, knownOptions, type OptionNames } from "../array/index.ts";
 import { add, drawOf, dropout, matmul, mul, type Stream, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { type ForwardOptions, initUniform, type LinearSite, Module } from "../nn/index.ts";
@@ -22,6 +22,16 @@ export interface LoraConfig {
   /** Roles or name patterns of linear layers, of attention or of the feed-forward part. Default: query and value. */
   readonly targets?: readonly string[];
 }
+const NAMES: OptionNames<LoraConfig> = {
+  rank: true,
+  alpha: true,
+  rankStabilised: true,
+  dropout: true,
+  experts: true,
+  share: true,
+  init: true,
+  targets: true,
+};
 
 /** A [M, r, in] and B [M, out, r]. */
 export class LowRank extends Module {
@@ -70,7 +80,7 @@ export function lora(config: LoraConfig): PeftMethod {
     share = "up",
     init = "distinct",
     targets = ["query", "value"],
-  } = config;
+  } = knownOptions("lora", config, NAMES);
   if (!Number.isInteger(rank) || rank < 1)
     throw new ShapeError(`lora: rank is ${rank}, expected a whole number of 1 or more`);
   if (!(p >= 0 && p < 1)) throw new ShapeError(`lora: dropout is ${p}, expected 0 <= p < 1`);

@@ -1,4 +1,4 @@
-import type { Gpu } from "../array/index.ts";
+import { type Gpu, knownOptions, type OptionNames } from "../array/index.ts";
 import { expand, Parameter, type Stream, type Tensor, tanh } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { initNormal, type KeysValuesSite, Module } from "../nn/index.ts";
@@ -21,6 +21,13 @@ export interface PrefixConfig {
   /** Standard deviation of keys and values, or of the two layers' weights. Default 0.02. */
   readonly initStd?: number;
 }
+const NAMES: OptionNames<PrefixConfig> = {
+  tokens: true,
+  bottleneck: true,
+  experts: true,
+  share: true,
+  initStd: true,
+};
 
 /** Keys and values [P, C] for each text, or [B, P, C]. */
 export interface PrefixRows {
@@ -86,7 +93,13 @@ class ComputedPrefix extends Prefix {
  * learned rows; each Transformer layer has its own.
  */
 export function prefix(config: PrefixConfig): PeftMethod {
-  const { tokens, bottleneck, experts = 1, share = "up", initStd = 0.02 } = config;
+  const {
+    tokens,
+    bottleneck,
+    experts = 1,
+    share = "up",
+    initStd = 0.02,
+  } = knownOptions("prefix", config, NAMES);
   expectTokenCount("prefix", tokens);
   if (bottleneck !== undefined && (!Number.isInteger(bottleneck) || bottleneck < 1))
     throw new ShapeError(`prefix: bottleneck is ${bottleneck}, expected a whole number of 1 or more`);

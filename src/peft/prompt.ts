@@ -1,3 +1,4 @@
+import { knownOptions, type OptionNames } from "../array/index.ts";
 import { embedding, noGrad, Parameter, type Stream, tensor, tidy } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { type EmbeddedSite, initNormal, Module } from "../nn/index.ts";
@@ -11,6 +12,7 @@ export interface PromptConfig {
   /** Of init "normal". Default 0.02. */
   readonly initStd?: number;
 }
+const NAMES: OptionNames<PromptConfig> = { tokens: true, init: true, initStd: true };
 
 /** Rows [P, C] in place of word embeddings. */
 class Prompt extends Module {
@@ -26,7 +28,8 @@ class Prompt extends Module {
  * Prompt tuning (Lester et al. 2021): P learned rows before the embedded words of every text. The model gives them its
  * first positions and the first segment, every token sees them, and their own outputs are cut off.
  */
-export function prompt({ tokens, init = "words", initStd = 0.02 }: PromptConfig): PeftMethod {
+export function prompt(config: PromptConfig): PeftMethod {
+  const { tokens, init = "words", initStd = 0.02 } = knownOptions("prompt", config, NAMES);
   expectTokenCount("prompt", tokens);
   if (init !== "words" && init !== "normal")
     throw new ShapeError(`prompt: init is "${init}", expected "words" or "normal"`);

@@ -1,4 +1,4 @@
-import type { Gpu } from "../array/index.ts";
+import { type Gpu, knownOptions, type OptionNames } from "../array/index.ts";
 import { add, mul, Parameter, type Stream, sigmoid, type Tensor } from "../autograd/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { initNormal, Module, type Site } from "../nn/index.ts";
@@ -21,6 +21,13 @@ export interface UnipeltConfig {
   /** Default "up". */
   readonly share?: Share;
 }
+const NAMES: OptionNames<UnipeltConfig> = {
+  adapter: true,
+  prefix: true,
+  lora: true,
+  experts: true,
+  share: true,
+};
 
 /** g(h) = sigmoid(w·h + b): h [..., C] -> [..., 1]. Without inputs sigmoid(b), one number for all. */
 class Gate extends Module {
@@ -66,7 +73,8 @@ class Gated extends Module {
  * the prefix at the first token of a text. In a causal model, which has seen none when it begins, that one is a number.
  */
 export function unipelt(config: UnipeltConfig): PeftMethod {
-  const { adapter: ofAdapter, prefix: ofPrefix, lora: ofLora, experts = 1, share = "up" } = config;
+  const known = knownOptions("unipelt", config, NAMES);
+  const { adapter: ofAdapter, prefix: ofPrefix, lora: ofLora, experts = 1, share = "up" } = known;
   const mixture = { experts, share };
   /** The part of each kind of site. */
   const parts: Partial<Record<Site["kind"], PeftMethod>> = {

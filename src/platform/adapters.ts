@@ -46,7 +46,7 @@ export function adaptersUsed(): FoundAdapter[] {
 
 async function search(wanted: string, flags: readonly string[]): Promise<FoundAdapter> {
   if (wanted === "swiftshader") return embedded(flags);
-  const ofSystem = await systemAdapters(flags, acceptOf(wanted));
+  const ofSystem = await systemAdapters(flags, wanted);
   const first = ofSystem.accepted[0];
   if (first) return first;
   if (wanted !== "auto" && wanted !== "software") throw notFound(wanted, ofSystem.seen);
@@ -67,18 +67,24 @@ function acceptOf(wanted: string): Accept {
   }
 }
 
-/** What the system offers: all of `seen` by name, and those accepted, hardware first. */
+/**
+ * What the system offers: all of `seen` by name, and those accepted, hardware first. Dawn is opened no more often than
+ * that takes: each time it looks for adapters again, and warns on stderr of what it finds.
+ */
 async function systemAdapters(
   flags: readonly string[],
-  accept: Accept,
+  wanted: string,
 ): Promise<{ readonly accepted: readonly FoundAdapter[]; readonly seen: readonly string[] }> {
   if (!loaderIsInstalled()) return { accepted: [], seen: [] };
+  const accept = acceptOf(wanted);
   const preferred = await request(flags, "the system's preferred adapter");
-  if (preferred?.kind === "hardware" && accept(preferred))
-    return { accepted: [preferred], seen: [preferred.name] };
   if (!preferred) return { accepted: [], seen: [] };
+  // There may be hardware behind a software driver that is preferred.
+  const mayBeBetter = wanted === "auto" && preferred.kind === "software";
+  if (!mayBeBetter && accept(preferred)) return { accepted: [preferred], seen: [preferred.name] };
   const all = [preferred];
-  for (const name of new Set(await listAdapterNames(flags))) {
+  const names = new Set(await listAdapterNames(flags));
+  for (const name of names.size > 1 ? names : []) {
     const found = await request([...flags, `adapter=${name}`], `the system's adapter "${name}"`);
     if (found && !all.some((other) => words(other) === words(found))) all.push(found);
   }

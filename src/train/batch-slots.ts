@@ -1,8 +1,8 @@
 import type { Gpu } from "../array/index.ts";
 import type { Tensor } from "../autograd/index.ts";
-import type { Batch } from "../data/index.ts";
-import { ShapeError } from "../gpu/index.ts";
+import { type Batch, validateIds } from "../data/index.ts";
 import type { EncoderInput, EncoderModel } from "../models/index.ts";
+import { checkTypes } from "./check-examples.ts";
 import { InputSlots, repeated } from "./input-slots.ts";
 
 export interface LoadedBatch {
@@ -25,6 +25,7 @@ export class BatchSlots extends InputSlots {
     const { size, length } = batch;
     const shape = [size * passes, length];
     const { config } = this.#model;
+    validateIds(rowsOf(batch), config.vocab_size, "batch: row");
     const positions = this.#model.positionsOf(batch.inputIds, length);
     const types = typesOf(batch, config.type_vocab_size);
     const input = {
@@ -58,11 +59,13 @@ export class BatchSlots extends InputSlots {
   }
 }
 
+function* rowsOf({ inputIds, size, length }: Batch): Generator<Int32Array> {
+  for (let row = 0; row < size; row++) yield inputIds.subarray(row * length, (row + 1) * length);
+}
+
 /** Token types for a model that has more than one, so that every batch of a shape has the same tensors. */
 function typesOf({ typeIds, size, length }: Batch, count: number): Int32Array<ArrayBuffer> | null {
-  const beyond = typeIds?.find((type) => type < 0 || type >= count);
-  if (beyond !== undefined)
-    throw new ShapeError(`batch: a token of type ${beyond}; the model has ${count} (0 .. ${count - 1})`);
+  if (typeIds) checkTypes("batch:", typeIds, count);
   if (count === 1) return null;
   return typeIds ? Int32Array.from(typeIds) : new Int32Array(size * length);
 }

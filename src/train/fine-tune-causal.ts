@@ -168,5 +168,6 @@ function checkCompletions(train: readonly Completion[], { positions, vocabularyS
   validateIds(
     train.map(({ ids }) => ids),
     vocabularySize,
+    "fineTuneCausal: example",
   );
 }

@@ -6,6 +6,7 @@ import type { SequenceClassifier } from "../models/index.ts";
 import type { Module } from "../nn/index.ts";
 import { type AdaptationSet, distanceOfPasses, taskLoss } from "../peft/index.ts";
 import { BatchSlots } from "./batch-slots.ts";
+import { checkExamples } from "./check-examples.ts";
 import {
   type FineTuneResult,
   type TrainingBatch,
@@ -53,6 +54,7 @@ export function classifierTask(
 ): TrainingTask {
   const isRegression = model.config.num_labels === 1;
   checkLabels(train, model.config.num_labels);
+  checkExamples("fineTune", model, train);
   const slots = new BatchSlots(gpu, model);
   const { weight: _, ...distance } = consistency ?? {};
   const load = (indices: Int32Array, copies: number): TrainingBatch => {

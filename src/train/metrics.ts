@@ -1,3 +1,5 @@
+import { validateLabels } from "../data/index.ts";
+
 /** Accuracy and mean negative log-likelihood (in nats). */
 export interface ClassificationScores {
   readonly accuracy: number;
@@ -19,7 +21,7 @@ export function probabilities(logits: ArrayLike<number>, classes: number): Float
 
 /** Scores of probabilities [rows, classes] against class indices. The first of equal classes wins. */
 export function scoreProbabilities(p: ArrayLike<number>, labels: ArrayLike<number>): ClassificationScores {
-  const classes = p.length / labels.length;
+  const classes = classesOf(p, labels);
   let hits = 0;
   let nll = 0;
   for (let row = 0; row < labels.length; row++) {
@@ -33,7 +35,18 @@ export function scoreProbabilities(p: ArrayLike<number>, labels: ArrayLike<numbe
 }
 
 export function scoreLogits(logits: ArrayLike<number>, labels: ArrayLike<number>): ClassificationScores {
-  return scoreProbabilities(probabilities(logits, logits.length / labels.length), labels);
+  return scoreProbabilities(probabilities(logits, classesOf(logits, labels)), labels);
+}
+
+/** How many classes outputs [rows, classes] are of, where there is a row for each label, and each label is a class. */
+export function classesOf(outputs: ArrayLike<number>, labels: ArrayLike<number>): number {
+  const classes = outputs.length / labels.length;
+  if (!(Number.isInteger(classes) && classes >= 1))
+    throw new RangeError(
+      `scores: ${outputs.length} outputs for ${labels.length} labels; expected a row [classes] for each`,
+    );
+  validateLabels(labels, classes, "scores: example");
+  return classes;
 }
 
 /**
@@ -44,7 +57,7 @@ export function scoreEnsemble(
   runs: readonly Float32Array[],
   labels: ArrayLike<number>,
 ): ClassificationScores {
-  const classes = (runs[0]?.length ?? 0) / labels.length;
+  const classes = classesOf(runs[0] ?? [], labels);
   const logits = meanOf(runs);
   const mixture = meanOf(runs.map((run) => probabilities(run, classes)));
   return { accuracy: scoreLogits(logits, labels).accuracy, nll: scoreProbabilities(mixture, labels).nll };

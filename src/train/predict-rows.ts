@@ -4,6 +4,7 @@ import { type Encoded, sequentialBatches } from "../data/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import type { Adapters } from "./adapters.ts";
 import { BatchSlots } from "./batch-slots.ts";
+import { checkExamples } from "./check-examples.ts";
 
 export interface PredictRowsOptions {
   readonly batchSize?: number;
@@ -27,6 +28,7 @@ export async function predictRows(
       `predictRows: ${names.length} names for ${examples.length} examples; give one for each`,
     );
   const { model } = adapters;
+  checkExamples("predictRows", model, examples);
   const results: Float32Array[] = examples.map(() => new Float32Array());
   const slots = new BatchSlots(gpu, model);
   const size = Math.min(batchSize, Math.max(1, examples.length));

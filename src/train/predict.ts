@@ -4,6 +4,7 @@ import { type Batch, type Encoded, sequentialBatches } from "../data/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
 import type { AdaptationSet, Router } from "../peft/index.ts";
 import { BatchSlots } from "./batch-slots.ts";
+import { checkExamples } from "./check-examples.ts";
 
 export interface PredictOptions {
   readonly batchSize?: number;
@@ -21,6 +22,7 @@ export async function predict(
   { batchSize = 64, multiple = 4, beforeBatch }: PredictOptions = {},
 ): Promise<Float32Array> {
   const { config } = model;
+  checkExamples("predict", model, examples);
   const classes = config.num_labels;
   const result = new Float32Array(examples.length * classes);
   const slots = new BatchSlots(gpu, model);

@@ -141,6 +141,7 @@ export async function evaluateCausalLm(
   rows: PackedTexts,
   { batchSize = 16 }: { readonly batchSize?: number } = {},
 ): Promise<{ readonly loss: number; readonly tokens: number }> {
+  checkRows(model, rows);
   const size = Math.min(batchSize, rows.rows);
   const slots = new RowSlots(model.gpu, size, rows.length);
   let sum = 0;
@@ -213,12 +214,18 @@ function checkOptions(
   for (const [name, value] of Object.entries({ steps, batchSize, accumulate }))
     if (!(Number.isInteger(value) && value >= 1))
       throw new ShapeError(`pretrain: ${name} is ${value}, expected a whole number of 1 or more`);
-  if (rows.length > model.positions)
-    throw new ShapeError(
-      `pretrain: rows of ${rows.length} tokens; the model has positions for ${model.positions} (pack shorter rows)`,
-    );
+  checkRows(model, rows);
   if (from && !(from.step < steps))
     throw new ShapeError(
       `pretrain: the state is of step ${from.step}, and steps is ${steps}: nothing is left`,
     );
+}
+
+/** Refuses rows that the model has no embeddings for. */
+function checkRows(model: CausalLM, rows: PackedTexts): void {
+  if (rows.length > model.positions)
+    throw new ShapeError(
+      `pretrain: rows of ${rows.length} tokens; the model has positions for ${model.positions} (pack shorter rows)`,
+    );
+  rows.validate(model.vocabularySize);
 }

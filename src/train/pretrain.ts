@@ -19,6 +19,7 @@ import { initBertWeights } from "../nn/index.ts";
 import { AdamW, clipGradNorm, linearSchedule } from "../optim/index.ts";
 import { BatchSlots } from "./batch-slots.ts";
 import { CapturedSteps } from "./captured-steps.ts";
+import { checkExamples } from "./check-examples.ts";
 import { type PretrainReport, pretrainLoop } from "./pretrain-loop.ts";
 
 export interface PretrainOptions {
@@ -50,6 +51,7 @@ const PLACES = 64;
 export async function pretrainMaskedLm(gpu: Gpu, options: PretrainOptions): Promise<RobertaForMaskedLM> {
   const { config, lines, steps, batchSize, seed, reportEvery = 100 } = options;
   const model = new RobertaForMaskedLM(gpu, config);
+  checkExamples("pretrainMaskedLm", model, lines);
   initBertWeights(model, Stream.seed(seed).fold("init"));
   if (options.wordEmbeddings) {
     model.words.weight.write(Float32Array.from(options.wordEmbeddings));
@@ -99,6 +101,7 @@ export async function evaluateMaskedLm(
   masking: MaskingOptions,
 ): Promise<{ readonly loss: number; readonly accuracy: number; readonly places: number }> {
   const { config } = model;
+  checkExamples("evaluateMaskedLm", model, lines);
   const slots = new BatchSlots(model.words.weight.gpu, model);
   let loss = 0;
   let hits = 0;

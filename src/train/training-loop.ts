@@ -54,7 +54,10 @@ export interface TrainingOptions {
   readonly router?: Router;
   /** Whether the step of each shape of batch is recorded once and replayed: the same bytes, sooner. Default true. */
   readonly capture?: boolean;
-  /** Scores the model as it is now; the best state by `score` is kept and restored at the end. */
+  /**
+   * Scores the model as it is now, every so many steps and after the last: the higher the better. The state of the best
+   * score, of equal ones the first, is kept and put back at the end.
+   */
   readonly evaluate?: { readonly everySteps: number; readonly score: (step: number) => Promise<number> };
   readonly onStep?: (report: StepReport) => void;
   /** Awaited before a step is recorded, counted from 0: where a profile begins and ends. */
@@ -80,6 +83,7 @@ export interface StepReport {
 export interface FineTuneResult {
   readonly optimiser: AdamW;
   readonly millisecondsPerStep: number;
+  /** The evaluation whose state the parameters have; null without evaluations. */
   readonly best: { readonly step: number; readonly score: number } | null;
   /** How often each expert was drawn in all steps: [layer][down, up][expert]; null without a mixture. */
   readonly drawn: number[][][] | null;
@@ -307,12 +311,15 @@ async function report(
 const GRANULARITIES: readonly Granularity[] = ["batch", "example", "token"];
 
 function checkOptions({ name, examples }: TrainingTask, options: TrainingOptions): void {
-  const { steps, batchSize, routing = "batch" } = options;
+  const { steps, batchSize, routing = "batch", evaluate } = options;
   if (examples === 0) throw new ShapeError(`${name}: no training examples`);
   if (!(Number.isInteger(steps) && steps > 0))
     throw new ShapeError(`${name}: steps is ${steps}, expected 1 or more`);
   if (!(Number.isInteger(batchSize) && batchSize > 0))
     throw new ShapeError(`${name}: batchSize is ${batchSize}, expected 1 or more`);
+  const everySteps = evaluate?.everySteps ?? 1;
+  if (!(Number.isInteger(everySteps) && everySteps > 0))
+    throw new ShapeError(`${name}: evaluate.everySteps is ${everySteps}, expected 1 or more`);
   if (!GRANULARITIES.includes(routing))
     throw new ShapeError(`${name}: routing is "${routing}", expected one of ${GRANULARITIES.join(", ")}`);
 }

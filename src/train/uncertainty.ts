@@ -1,4 +1,4 @@
-import { probabilities } from "./metrics.ts";
+import { classesOf, probabilities } from "./metrics.ts";
 
 /** What the probabilities of several routes say together. Paper: section 3.5; all in float64. */
 export interface Predictive {
@@ -45,7 +45,7 @@ function entropies(p: Float64Array, classes: number): Float64Array {
 export function expectedCalibrationError(p: ArrayLike<number>, labels: ArrayLike<number>, bins = 15): number {
   if (!(Number.isInteger(bins) && bins >= 1))
     throw new RangeError(`expectedCalibrationError: ${bins} bins, expected 1 or more`);
-  const classes = p.length / labels.length;
+  const classes = classesOf(p, labels);
   // Of each bin: hits less confidences.
   const gaps = new Float64Array(bins);
   for (let row = 0; row < labels.length; row++) {

@@ -148,7 +148,8 @@ const labelRefusals: readonly Refusal[] = [
 const crossEntropy = row(ops.crossEntropy, {
   reference: (inputs, attrs) => R.crossEntropy(floats(inputs, 0), integers(inputs, 1), attrs),
   cases: lossCases(),
-  call: ([logits, labels], options) => ad.crossEntropy(given(logits), given(labels), options),
+  call: ([logits, labels], { classWeights: _array, weights: _floats, ...options }) =>
+    ad.crossEntropy(given(logits), given(labels), options),
   make: labelled,
   forward: (context) => absolute(lossError(context))(context),
   backward: crossEntropyBackward,
@@ -195,7 +196,8 @@ const nllLoss = row(ops.nllLoss, {
   reference: (inputs, attrs) => R.nllLoss(floats(inputs, 0), integers(inputs, 1), attrs),
   magnitude: (inputs, attrs) => R.map(R.nllLoss(floats(inputs, 0), integers(inputs, 1), attrs), Math.abs),
   cases: nllCases(),
-  call: ([logp, labels], options) => ad.nllLoss(given(logp), given(labels), options),
+  call: ([logp, labels], { classWeights: _array, weights: _floats, ...options }) =>
+    ad.nllLoss(given(logp), given(labels), options),
   make: labelled,
   // Products with weights, their sum, and a division.
   forward: terms(6, 2),

@@ -112,7 +112,7 @@ const tables = (shape: readonly number[], dtype = "f32") => ({
 });
 
 const rotary = row(ops.rotaryEmbedding, {
-  call([x, positions], { tensors, cos: _cos, sin: _sin, ...options }) {
+  call([x, positions], { tensors, cos: _cos, sin: _sin, floats: _floats, ...options }) {
     const { cos, sin } = tensors as Tables;
     return ad.rotaryEmbedding(given(x), cos, sin, { ...options, positions });
   },
