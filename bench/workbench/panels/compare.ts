@@ -4,9 +4,24 @@
  *   ADAMIX_DEVICE=lavapipe node --import tsx bench/workbench/panels/compare.ts 512 512 512
  *
  * GFLOP/s, fastest and median of ten rounds in turn, lavapipe (Mesa 25.0.7) on two cores:
-TABLE
- * Rows in texture lose by where they lie: rows of a and b are a power of two apart, and fall on the same lines of the
- * cache. A load of a texture is a call, and what is in registers is put aside for it: loads first, then products alone.
+ *   form                                                      512³          1024³
+ *   buffer, rows, 16 rows, loads between                  47.0  42.7    47.6  44.5
+ *   buffer, rows, 16 rows, loads first                    48.4  44.5    48.8  44.5
+ *   buffer, rows, 32 rows, loads between                  46.8  41.9    49.1  48.6
+ *   buffer, rows, 32 rows, loads first                    56.8  51.4    59.6  55.9
+ *   buffer, panels, 32 rows, loads first                  58.3  52.4    63.4  61.2
+ *   texture, rows, 32 rows, loads first                   60.5  57.3    46.9  43.5
+ *   sampled, panels, 32 rows, loads first                 58.0  52.0    61.3  59.4
+ *   texture, panels, 16 rows, loads first                 59.2  57.7    65.1  64.1
+ *   texture, panels, 32 rows, loads between               65.7  57.9    71.2  67.8
+ *   texture, panels, 32 rows, loads first                 70.1  64.4    78.7  74.2
+ *   texture, panels, 32 rows, loads first, one array      75.2  64.8    78.9  72.1
+ *   texture, panels, 64 rows, loads between               57.6  51.2    58.3  53.2
+ *   texture, panels, 64 rows, loads first                 75.6  67.4    82.6  77.7
+ *   texture, panels, 64 rows, loads first, one array      72.5  65.8    82.8  76.7
+ * Rows in textures lose by where they lie: a power of two apart, on the same lines of the cache. A load of a texture is a
+ * call, and what is in registers is put aside for it: loads first, then products alone. One array of 64 sums is as fast
+ * here, but stores in a loop of unknown length (which compiles faster) would keep it in memory.
  */
 import { globals } from "webgpu";
 import { findAdapter, settle } from "../../../src/platform/index.ts";
