@@ -117,9 +117,25 @@ cli("flags of the other objective, and recipes that make no model, are refused i
   await fails({ ...small, heads: 3 }, /16 channels do not split into 3 heads/);
   await fails({ ...small, vocabSize: 256 }, /--vocab is 256, expected at least 257/);
   await fails({ ...small, dropout: 1 }, /--dropout is 1, expected a share p, 0 <= p < 1/);
-  await fails({ ...small, warmupSteps: 13 }, /13 warm-up steps of 12 steps in all/);
+  await fails({ ...small, warmupSteps: 13 }, /--warmup is 13, of 12 steps in all/);
   await fails(small, /already holds a model; name another with --out, or add --force/, "model");
   assert.not.ok(existsSync(join(folder, "none")));
+});
+
+cli("an encoder in fewer steps than its recipe warms up", async () => {
+  const printed = await succeed(
+    "pretrain",
+    text,
+    ...sizes,
+    "--batch",
+    "4",
+    "--steps",
+    "5",
+    "--out",
+    join(folder, "encoder"),
+  );
+  assert.match(printed, /5 steps of 4 lines/);
+  assert.match(printed, /^held out: loss \d/m);
 });
 
 cli.run();

@@ -101,7 +101,7 @@ function checkRecipe(recipe: DecoderRecipe): void {
       `--vocab is ${vocabSize}, expected at least ${BYTES + 1}: the bytes and the token that ends a text`,
     );
   if (hiddenSize % heads !== 0) wrong(`${hiddenSize} channels do not split into ${heads} heads`);
-  if (warmupSteps > steps) wrong(`${warmupSteps} warm-up steps of ${steps} steps in all`);
+  if (warmupSteps > steps) wrong(`--warmup is ${warmupSteps}, of ${steps} steps in all`);
   if (recipe.architecture === "gpt2" && keyValueHeads !== heads)
     wrong(`--kv-heads ${keyValueHeads} is for --architecture llama; gpt2 has as many as --heads, ${heads}`);
   if (heads % keyValueHeads !== 0) wrong(`${heads} heads do not share ${keyValueHeads} of keys and values`);

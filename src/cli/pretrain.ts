@@ -40,7 +40,7 @@ export async function pretrain(command: PretrainCommand): Promise<void> {
 /** Trains a tokenizer and an encoder on texts, and writes them as a folder that `train` takes as its model. */
 async function pretrainMasked(command: PretrainCommand, out: string): Promise<void> {
   const isDemo = command.sources[0] === "demo";
-  const recipe: EncoderRecipe = { ...(isDemo ? DEMO_RECIPE : FILE_RECIPE), ...command.recipe };
+  const recipe = recipeFor(isDemo ? DEMO_RECIPE : FILE_RECIPE, command.recipe);
   checkRecipe(recipe);
   const { lines, held } = isDemo ? demoLines(command) : await ownLines(command);
   await withGpu(command.device, async (gpu) => {
@@ -58,6 +58,13 @@ async function pretrainMasked(command: PretrainCommand, out: string): Promise<vo
     if (isDemo) print(await probeTable(gpu, files));
     print(`written to ${out}`);
   });
+}
+
+/** A recipe with what was given in it. Fewer steps than its warm-up has take a tenth of them to warm up. */
+function recipeFor(base: EncoderRecipe, given: Partial<EncoderRecipe>): EncoderRecipe {
+  const { steps = base.steps } = given;
+  const warmupSteps = base.warmupSteps > steps ? Math.floor(steps / 10) : base.warmupSteps;
+  return { ...base, warmupSteps, ...given };
 }
 
 function checkRecipe(recipe: EncoderRecipe): void {
@@ -78,7 +85,7 @@ function checkRecipe(recipe: EncoderRecipe): void {
   if (recipe.hiddenSize % recipe.heads !== 0)
     throw new UsageError(`pretrain: ${recipe.hiddenSize} channels do not split into ${recipe.heads} heads`);
   if (recipe.warmupSteps > recipe.steps)
-    throw new UsageError(`pretrain: ${recipe.warmupSteps} warm-up steps of ${recipe.steps} steps in all`);
+    throw new UsageError(`pretrain: --warmup is ${recipe.warmupSteps}, of ${recipe.steps} steps in all`);
 }
 
 interface Texts {
