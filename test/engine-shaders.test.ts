@@ -150,6 +150,7 @@ const kernels = new KernelCache(device, null);
 const swaps: readonly (readonly [from: string, to: string])[] = [
   ["lib/vec4", "lib/scalar"],
   ["lib/row_workgroup", "lib/row_subgroup"],
+  ["lib/row_workgroup", "lib/row_subgroups"],
   ["lib/lanes_workgroup", "lib/lanes_subgroup"],
   ["lib/gemm_load_fours", "lib/gemm_load_ones"],
   ["lib/gemm_put_fours", "lib/gemm_put_ones"],

@@ -34,6 +34,8 @@ export interface GpuOptions {
   readonly maxBindingBytes?: number;
   /** Matrices of subgroups for operands in f16; null: none. Default: the device's. */
   readonly matrices?: MatrixSizes | null;
+  /** false: kernels for GPUs do without subgroups. Default: whether the device has them. */
+  readonly subgroups?: boolean;
 }
 
 /** Places that are kept ready for the gradients of an op's inputs: those of parameters, in an optimiser's arena. */
@@ -63,6 +65,8 @@ export class Gpu {
   readonly maxBindingBytes: number;
   /** Matrices of subgroups that products with operands in f16 are made of; null: none. */
   readonly matrices: MatrixSizes | null;
+  /** Whether kernels for GPUs may use subgroups, of whatever size. */
+  readonly hasSubgroups: boolean;
   #scope: GpuArray[] | null = null;
   #places: GradientPlaces | null = null;
   #dummy: GpuArray | null = null;
@@ -74,6 +78,7 @@ export class Gpu {
     this.device = device;
     this.isSoftware = kernels === "software";
     this.matrices = this.isSoftware ? null : matrices;
+    this.hasSubgroups = (options.subgroups ?? true) && device.traits.features.has("subgroups");
     const { alignment, maxBindingBytes: most } = device.traits;
     const wanted = Math.max(Math.min(maxBindingBytes ?? most, most), alignment);
     this.maxBindingBytes = Math.floor(wanted / alignment) * alignment;

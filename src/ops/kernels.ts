@@ -23,7 +23,7 @@ export interface RowKernel {
 
 /**
  * A kernel written over rows, in its variants: four elements or one at a time, and a row per workgroup
- * (GPUs) or per subgroup without barriers (software adapters, where a subgroup takes `together` rows).
+ * (GPUs, by subgroups where they have them) or per subgroup without barriers (software adapters, where a subgroup takes `together` rows).
  */
 export function rowKernel(
   shader: string,
@@ -35,21 +35,24 @@ export function rowKernel(
   return (gpu, columns) => {
     const width = columns % 4 === 0 ? 4 : 1;
     const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
-    const key = lanes * 8 + width;
+    const key = 16 * lanes + 2 * width + Number(gpu.hasSubgroups);
     let kernel = variants.get(key);
     if (!kernel) {
       const own = together > 1 && lanes > 0 ? { ...constants, ROWS: `${together}u` } : constants;
-      kernel = rowVariant({ shader, entry, constants: own }, width, lanes);
+      kernel = rowVariant({ shader, entry, constants: own }, width, lanes, gpu.hasSubgroups);
       variants.set(key, kernel);
     }
     return { kernel, columns: columns / width, width, together: lanes > 0 ? together : 1 };
   };
 }
 
-function rowVariant(base: KernelSpec, width: 1 | 4, lanes: number): KernelSpec {
+function rowVariant(base: KernelSpec, width: 1 | 4, lanes: number, hasSubgroups: boolean): KernelSpec {
   const uses: Record<string, string> = {};
   if (width === 1) uses["lib/vec4"] = "lib/scalar";
-  if (lanes === 0) return { ...base, uses };
+  if (lanes === 0) {
+    if (hasSubgroups) uses["lib/row_workgroup"] = "lib/row_subgroups";
+    return { ...base, uses };
+  }
   uses["lib/row_workgroup"] = "lib/row_subgroup";
   return { ...base, uses, constants: { ...base.constants, LANES: `${lanes}u` } };
 }
