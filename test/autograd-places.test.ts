@@ -68,6 +68,8 @@ const users: Readonly<
     shapes: [[7, 8]],
     run: (w) => ad.matmul(x, w as Tensor, { transposeB: true, activation: "relu" }),
   },
+  "add, broadcast": { shapes: [[8]], run: (b) => x.add(b as Tensor) },
+  "mul, broadcast": { shapes: [[8]], run: (a) => ad.mul(a as Tensor, x) },
   embedding: { shapes: [[5, 8]], run: (table) => ad.embedding(table as Tensor, ids), adds: true },
   indexSelect: { shapes: [[5, 8]], run: (table) => ad.indexSelect(table as Tensor, 0, ids), adds: true },
 };
