@@ -10,6 +10,7 @@ import {
   Parameter,
   softmax,
   type Tensor,
+  tidy,
 } from "../src/index.ts";
 import { AdamW } from "../src/optim/index.ts";
 import { forward, forwardAndBackward, ids, normal, stream, traffic } from "./cases.ts";
@@ -144,6 +145,20 @@ function attentionCases(): Case[] {
   ];
 }
 
+/** Views that are copied. */
+function copyCases(): Case[] {
+  const inputs = (gpu: Gpu): Tensor[] => [normal(gpu, "x", [1024, 768])];
+  const copy = (name: string, columns: number, view: (x: Tensor) => Tensor): Case =>
+    forward(`copy of ${name}`, traffic(2, 1024, columns), inputs, ([x]) =>
+      tidy(() => view(x as Tensor).reshape(-1)),
+    );
+  return [
+    copy("256 of 768 columns, 1024 rows", 256, (x) => x.slice(1, 256, 512)),
+    copy("a transposed matrix 1024x768", 768, (x) => x.transpose(0, 1)),
+    copy("12 heads of 64, 8x128", 768, (x) => x.reshape(8, 128, 12, 64).permute(0, 2, 1, 3)),
+  ];
+}
+
 /** A step of the optimiser on `n` parameters, a multiple of 2048. */
 export function adamwCase(name: string, n: number): Case {
   return {
@@ -170,6 +185,7 @@ export function kernelCases(): Case[] {
     ...attentionCases(),
     ...lossCases(),
     ...embeddingCases(),
+    ...copyCases(),
     adamwCase("AdamW 4M parameters", 4 * 2 ** 20),
   ];
 }

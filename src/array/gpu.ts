@@ -38,10 +38,12 @@ export interface GpuOptions {
   readonly subgroups?: boolean;
 }
 
-/** Places that are kept ready for the gradients of an op's inputs: those of parameters, in an optimiser's arena. */
+/** Where the gradients of an op's inputs belong. What is taken is what the op gives as that gradient. */
 export interface GradientPlaces {
-  /** The place of input `i`'s gradient where it holds nothing yet, else null. From now on it counts as written. */
+  /** The place of input `i`'s gradient in an optimiser's arena where it holds nothing yet, else null. It is to be written. */
   takePlace(i: number): GpuArray | null;
+  /** What has been collected of input `i`'s gradient so far, where it may be added to in place, else null. */
+  takeTotal(i: number): GpuArray | null;
 }
 
 export interface ScopeOptions {
@@ -121,7 +123,20 @@ export class Gpu {
    */
   emptyFor(i: number, shape: Shape): GpuArray {
     const place = this.#places?.takePlace(i);
-    if (!place) return this.empty(shape);
+    return place ? this.#placed(place, shape) : this.empty(shape);
+  }
+
+  /**
+   * What has been collected so far of the gradient of an op's input `i`, f32 and bindable, for backward to add to and
+   * then to return; null where nothing has, or where something else sees it: then backward makes an array of zeros.
+   * For gradients that are zero but for a part.
+   */
+  totalFor(i: number, shape: Shape): GpuArray | null {
+    const total = this.#places?.takeTotal(i);
+    return total ? this.#placed(total, shape) : null;
+  }
+
+  #placed(place: GpuArray, shape: Shape): GpuArray {
     if (place.size !== sizeOf(shape)) {
       throw new ShapeError(`array: a gradient ${showShape(shape)} for an input ${showShape(place.shape)}`);
     }

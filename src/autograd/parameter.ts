@@ -14,7 +14,6 @@ import { accumulate, castArray, copyInto, fill } from "../ops/index.ts";
 import { checkGpu } from "./describe.ts";
 import { DERIVED } from "./pass.ts";
 import { untrack } from "./scope.ts";
-import { isSameMemory } from "./tape.ts";
 import { Tensor } from "./tensor.ts";
 
 export interface ParameterOptions {
@@ -171,15 +170,17 @@ export class Parameter extends Tensor {
     return this.#place;
   }
 
+  override takeTotal(): GpuArray | null {
+    if (!this.#place) return super.takeTotal();
+    this.#zeroEpoch = null;
+    return this.#place;
+  }
+
   override receive(dy: GpuArray): void {
     const place = this.#place;
-    if (!place) {
-      super.receive(dy);
-    } else if (!isSameMemory(place, dy)) {
-      // Else the op has written it there.
-      this.#zeroEpoch = null;
-      accumulate(this.gpu, place, dy);
-    }
+    this.#zeroEpoch = null;
+    if (place) accumulate(this.gpu, place, dy);
+    else super.receive(dy);
   }
 
   override dispose(): void {

@@ -12,6 +12,7 @@ import {
   type InnerGraph,
   Node,
   ownGradient,
+  ownTotal,
   ownView,
   type Pass,
 } from "./tape.ts";
@@ -107,27 +108,39 @@ export class BackwardPass implements Pass {
     return needsOf(node.targets, (target) => target !== null && this.#isWanted(target));
   }
 
-  deliver(node: Node, input: number, dx: GpuArray, touched: readonly GpuArray[]): void {
+  takeTotal(node: Node, input: number): GpuArray | null {
+    const target = node.targets[input];
+    if (!target) return null;
+    if (target instanceof Node) return ownTotal(target.gradient);
+    if (this.#isCollected(target)) return ownTotal(this.#collected.get(target) ?? null);
+    return this.#onlyKept ? null : target.takeTotal();
+  }
+
+  deliver(node: Node, input: number, dx: GpuArray | null, touched: readonly GpuArray[]): void {
     const target = node.targets[input];
     if (!target) return;
-    if (!dx.hasShape(target.shape)) {
+    if (dx && !dx.hasShape(target.shape)) {
       throw new GpuError(
         `backward: "${node.name}" gave a gradient ${showShape(dx.shape)} for input ${input}, which is ${showShape(target.shape)}`,
       );
     }
-    const typed = castArray(this.#gpu, dx, target.dtype);
+    const typed = dx && castArray(this.#gpu, dx, target.dtype);
     if (target instanceof Node) target.collect(typed, touched);
     else this.#deliverToSink(target, typed, touched);
   }
 
-  #deliverToSink(sink: GradientSink, dx: GpuArray, touched: readonly GpuArray[]): void {
-    const isKept = this.#kept.has(sink);
-    if (isKept || (sink.hooks && !this.#onlyKept)) {
+  #deliverToSink(sink: GradientSink, dx: GpuArray | null, touched: readonly GpuArray[]): void {
+    if (dx && this.#isCollected(sink)) {
       this.#collected.set(sink, addGradient(this.#gpu, this.#collected.get(sink) ?? null, dx));
-    } else if (!this.#onlyKept) {
+    } else if (dx && !this.#onlyKept) {
       sink.receive(dx);
     }
     if (sink.drawn && !this.#onlyKept) this.#mark(sink.drawn, touched);
+  }
+
+  /** Whether a sink's gradient is kept here, until it is complete. */
+  #isCollected(sink: GradientSink): boolean {
+    return this.#kept.has(sink) || (sink.hooks !== null && !this.#onlyKept);
   }
 
   #mark(drawn: GpuArray, touched: readonly GpuArray[]): void {

@@ -31,6 +31,7 @@ export interface GradientSink {
   readonly drawn: GpuArray | null;
   /** See GradientPlaces. */
   takePlace(): GpuArray | null;
+  takeTotal(): GpuArray | null;
   /** Adds to the sink's gradient, of its element type. The array stays the caller's. */
   receive(dy: GpuArray): void;
 }
@@ -55,8 +56,13 @@ export interface Pass {
   readonly usesPlaces: boolean;
   /** Which inputs of the node get a gradient in this pass. */
   needsOf(node: Node): Needs;
-  /** Hands on the gradient of one input. `touched`: see Op; none: all slices. */
-  deliver(node: Node, input: number, dx: GpuArray, touched: readonly GpuArray[]): void;
+  /** What has been collected of an input's gradient so far, where it may be added to in place; else null. */
+  takeTotal(node: Node, input: number): GpuArray | null;
+  /**
+   * Hands on the gradient of one input; null: the op has written it where it belongs. `touched`: see Op; none: all
+   * slices.
+   */
+  deliver(node: Node, input: number, dx: GpuArray | null, touched: readonly GpuArray[]): void;
   /**
    * Goes back through an inner graph from `root` on. Gradients of its sinks come back, references of the caller's; all
    * others go where the pass sends them.
@@ -139,12 +145,12 @@ export abstract class Node {
   /** Turns the collected gradient of the output into those of the inputs, and hands them on. */
   abstract propagate(pass: Pass, gradient: GpuArray): void;
 
-  /** Adds to the gradient of this node's output. */
-  collect(dx: GpuArray, touched: readonly GpuArray[] = NONE): void {
+  /** Adds to the gradient of this node's output; null: it was added to in place. */
+  collect(dx: GpuArray | null, touched: readonly GpuArray[] = NONE): void {
     if (touched.length === 0) this.#dropTouched();
     else if (!this.gradient || this.#touched.length > 0)
       this.#touched = [...this.#touched, ...touched.map(ownView)];
-    this.gradient = addGradient(this.gpu, this.gradient, dx);
+    if (dx) this.gradient = addGradient(this.gpu, this.gradient, dx);
   }
 
   get touched(): readonly GpuArray[] {
@@ -205,6 +211,8 @@ export class OpNode extends Node implements GradientPlaces {
   readonly #attrs: unknown;
   /** Places that the op has asked for, by input. */
   #taken: (GpuArray | undefined)[] | null = null;
+  /** The pass that runs it just now. */
+  #pass: Pass | null = null;
 
   constructor(
     gpu: Gpu,
@@ -225,6 +233,8 @@ export class OpNode extends Node implements GradientPlaces {
     const op = this.#op;
     const saved = this.saved();
     const needs = pass.needsOf(this);
+    this.#pass = pass;
+    this.#taken = null;
     gpu.scope(
       () => {
         const gradients: unknown = runOp(gpu, op, gradient, saved, this.#attrs, needs);
@@ -234,20 +244,32 @@ export class OpNode extends Node implements GradientPlaces {
           if (!needs[i]) continue;
           const dx = this.#checked(gradients[i], i);
           const touched = op.touched?.(saved, i);
-          pass.deliver(this, i, dx, touched ? [touched] : op.keepsSlices ? this.touched : NONE);
+          const own = this.#taken?.[i] ? null : dx;
+          pass.deliver(this, i, own, touched ? [touched] : op.keepsSlices ? this.touched : NONE);
         }
       },
       () => [],
-      { places: pass.usesPlaces ? this : null, op: `${op.name} backward` },
+      { places: this, op: `${op.name} backward` },
     );
-    this.#taken = null;
+    this.#pass = null;
     if (!pass.retainGraph) this.free();
   }
 
   takePlace(i: number): GpuArray | null {
     const target = this.targets[i];
-    if (!target || target instanceof Node) return null;
-    const place = target.takePlace();
+    if (!target || target instanceof Node || !this.#pass?.usesPlaces) return null;
+    return this.#take(i, target.takePlace());
+  }
+
+  takeTotal(i: number): GpuArray | null {
+    const total = this.#pass?.takeTotal(this, i) ?? null;
+    // A kernel cannot write to a buffer that it reads, and one input's place is not another's to add to.
+    const isFree =
+      total?.storage !== this.gradient?.storage && !this.#taken?.some((place) => place === total);
+    return isFree ? this.#take(i, total) : null;
+  }
+
+  #take(i: number, place: GpuArray | null): GpuArray | null {
     if (!place) return null;
     this.#taken ??= [];
     this.#taken[i] = place;
@@ -279,6 +301,12 @@ export function ownView(array: GpuArray): GpuArray {
 /** Whether two arrays begin at the same element of the same memory. */
 export function isSameMemory(a: GpuArray, b: GpuArray): boolean {
   return a.storage === b.storage && a.offset === b.offset;
+}
+
+/** A gradient that may be added to in place: f32, bindable, and seen by nothing else. */
+export function ownTotal(gradient: GpuArray | null): GpuArray | null {
+  const isOwn = gradient?.dtype === "f32" && gradient.isBindable && gradient.storage.references === 1;
+  return isOwn ? gradient : null;
 }
 
 /** Runs hooks one after the other. Takes over the reference of `gradient`; the result is the caller's. */

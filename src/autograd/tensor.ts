@@ -27,6 +27,7 @@ import {
   type GradientSink,
   type Node,
   ownGradient,
+  ownTotal,
 } from "./tape.ts";
 import {
   type Axes,
@@ -150,6 +151,12 @@ export class Tensor implements GradientSink, Source {
 
   takePlace(): GpuArray | null {
     return null;
+  }
+
+  takeTotal(): GpuArray | null {
+    return this.#array.alive && this.#gradient?.array.hasShape(this.shape)
+      ? ownTotal(this.#gradient.array)
+      : null;
   }
 
   receive(dy: GpuArray): void {

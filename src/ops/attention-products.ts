@@ -109,8 +109,8 @@ const rowKernels = {
 const biasKernel: KernelSpec = { shader: "attention_weights", entry: "backward_bias" };
 const withBias = new WeakMap<KernelSpec, KernelSpec>();
 
-function weightsKernel(gpu: Gpu, entry: keyof typeof rowKernels, hasBias: boolean): KernelSpec {
-  const { kernel } = rowKernels[entry](gpu, 1);
+function weightsKernel(gpu: Gpu, entry: keyof typeof rowKernels, keys: number, hasBias = false): KernelSpec {
+  const { kernel } = rowKernels[entry](gpu, keys);
   if (!hasBias) return kernel;
   let biased = withBias.get(kernel);
   if (!biased) {
@@ -178,14 +178,15 @@ function toKeys(
 /** Softmax weights of a block into p, and after dropout into `dropped`, where there is one. */
 function makeWeights(work: Work, block: Block, p: GpuArray, dropped: GpuArray | null): void {
   const { gpu, arrays, params } = work;
+  const { keys } = work.sizes;
   const { q, k, keep, bias, clock } = arrays;
   pairs(work, block, q, k, p, params.scale);
   const rows = block.batch * block.heads * block.queries;
   // The product has scaled the scores.
   const all = { ...params, ...block, scale: 1 };
-  const softmax = weightsKernel(gpu, "forward", bias !== null);
+  const softmax = weightsKernel(gpu, "forward", keys, bias !== null);
   gpu.run(softmax, { x: p, keep, bias }, all, grid1d(rows));
-  if (dropped) gpu.run(weightsKernel(gpu, "drop", false), { p, clock, used: dropped }, all, grid1d(rows));
+  if (dropped) gpu.run(weightsKernel(gpu, "drop", keys), { p, clock, used: dropped }, all, grid1d(rows));
 }
 
 /** Arrays for the weights of any block of a size: views of one that is made once. */
@@ -281,7 +282,7 @@ function scoreGradients(
   const { keep, clock } = arrays;
   const all = { ...params, ...block };
   const rows = block.batch * block.heads * block.queries;
-  gpu.run(weightsKernel(gpu, "backward", false), { p, keep, clock, g: ds }, all, grid1d(rows));
+  gpu.run(weightsKernel(gpu, "backward", sizes.keys), { p, keep, clock, g: ds }, all, grid1d(rows));
   if (!dbias) return;
   const { bias_batch, bias_head, bias_query, bias_key } = params;
   const part = (stride: number | undefined, n: number) => (stride === 0 ? 1 : n);

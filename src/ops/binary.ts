@@ -129,8 +129,8 @@ export const add: BinaryOp = defineOp<Pair, object, PairSaved>({
     saved: { a: null, b: null, shapeA: a.shape, shapeB: b.shape },
   }),
   backward: (gpu, dy, { shapeA, shapeB }, _attrs, [needsA, needsB]) => [
-    needsA ? sumTo(gpu, dy, shapeA) : null,
-    needsB ? sumTo(gpu, dy, shapeB) : null,
+    needsA ? sumTo(gpu, dy, shapeA, 0) : null,
+    needsB ? sumTo(gpu, dy, shapeB, 1) : null,
   ],
 });
 
@@ -145,7 +145,7 @@ export const sub: BinaryOp = defineOp<Pair, object, PairSaved>({
     saved: { a: null, b: null, shapeA: a.shape, shapeB: b.shape },
   }),
   backward: (gpu, dy, { shapeA, shapeB }, _attrs, [needsA, needsB]) => [
-    needsA ? sumTo(gpu, dy, shapeA) : null,
+    needsA ? sumTo(gpu, dy, shapeA, 0) : null,
     needsB ? negate(gpu, sumTo(gpu, dy, shapeB)) : null,
   ],
 });
@@ -161,8 +161,8 @@ export const mul: BinaryOp = defineOp<Pair, object, PairSaved>({
     saved: { a: needsB ? a : null, b: needsA ? b : null, shapeA: a.shape, shapeB: b.shape },
   }),
   backward: (gpu, dy, { a, b, shapeA, shapeB }, _attrs, [needsA, needsB]) => [
-    b && needsA ? sumTo(gpu, multiply(gpu, dy, b), shapeA) : null,
-    a && needsB ? sumTo(gpu, multiply(gpu, dy, a), shapeB) : null,
+    b && needsA ? sumTo(gpu, multiply(gpu, dy, b), shapeA, 0) : null,
+    a && needsB ? sumTo(gpu, multiply(gpu, dy, a), shapeB, 1) : null,
   ],
 });
 
@@ -177,7 +177,7 @@ export const div: BinaryOp = defineOp<Pair, object, PairSaved>({
   backward(gpu, dy, { a, b, shapeA, shapeB }, _attrs, [needsA, needsB]) {
     if (!b) return [null, null];
     const share = combine(gpu, DIV, dy, b, dy.shape); // dy / b
-    const da = needsA ? sumTo(gpu, share, shapeA) : null;
+    const da = needsA ? sumTo(gpu, share, shapeA, 0) : null;
     if (!needsB || !a) return [da, null];
     // d(a/b)/db = -a / b²
     const ratio = combine(gpu, DIV, a, b, broadcastShapes("div", a.shape, b.shape));

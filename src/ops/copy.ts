@@ -112,24 +112,25 @@ function moveBox(
     gpu.run(kernels[steps.by], arrays, { ...strides, ...place }, grid, work);
 }
 
-/** Dimensions as the kernels have them: columns, rows, and slabs, of which the outermost one's strides come first. */
-function splitOf({ dimensions: [columns = ONE, rows = ONE, ...slabs] }: Walks) {
-  return { columns, rows, outer: slabs.at(-1) ?? ONE, inner: slabs.slice(0, -1) };
+/** Dimensions as the kernels have them: columns, rows, slabs, and more. */
+function splitOf({ dimensions: [columns = ONE, rows = ONE, slabs = ONE, ...more] }: Walks) {
+  return { columns, rows, slabs, more };
 }
 
 function stridesOf(steps: Steps) {
-  const { columns, rows, outer, inner } = splitOf(steps);
+  const { columns, rows, slabs, more } = splitOf(steps);
   return {
     source_column: columns.source >>> 0,
     target_column: columns.target >>> 0,
     source_row: rows.source >>> 0,
     target_row: rows.target >>> 0,
-    source_outer: outer.source >>> 0,
-    target_outer: outer.target >>> 0,
-    inner: inner.length,
-    shape: inner.map(({ size }) => size),
-    source_strides: asWords(inner.map(({ source }) => source)),
-    target_strides: asWords(inner.map(({ target }) => target)),
+    slabs: slabs.size,
+    source_slab: slabs.source >>> 0,
+    target_slab: slabs.target >>> 0,
+    more: more.length,
+    shape: more.map(({ size }) => size),
+    source_strides: asWords(more.map(({ source }) => source)),
+    target_strides: asWords(more.map(({ target }) => target)),
   };
 }
 
@@ -137,10 +138,10 @@ const ONE: Dimension = { size: 1, source: 0, target: 0 };
 
 /** Ranges of columns, rows and slabs that a grid has workgroups for, and where they begin: mostly one. */
 function* rangesOf(steps: Steps) {
-  const { columns, rows, outer, inner } = splitOf(steps);
-  const slabs = inner.reduce((n, { size }) => n * size, outer.size);
+  const { columns, rows, slabs, more } = splitOf(steps);
+  const count = more.reduce((n, { size }) => n * size, slabs.size);
   const unit = steps.by === "blocks" ? 4 : 1; // columns of a source, and rows of a target, are counted one by one
-  for (const [first_slab, z] of pieces(slabs, MOST_GROUPS)) {
+  for (const [first_slab, z] of pieces(count, MOST_GROUPS)) {
     for (const [row, y] of pieces(rows.size, MOST_GROUPS * ROWS)) {
       for (const [column, x] of pieces(columns.size, MOST_GROUPS * COLUMNS)) {
         const grid: Grid = [Math.ceil(x / COLUMNS), Math.ceil(y / ROWS), z];

@@ -2,7 +2,7 @@ import { type DType, type Gpu, type GpuArray, type Shape, showShape } from "../a
 import { type KernelSpec, ShapeError } from "../gpu/index.ts";
 import { addRows } from "./add-rows.ts";
 import { defineOp } from "./define-op.ts";
-import { fill } from "./kernels.ts";
+import { zeros } from "./kernels.ts";
 import { eachRange, labelOf, runRows, threads } from "./ranges.ts";
 import { storedAs } from "./stored.ts";
 
@@ -58,8 +58,7 @@ export const embedding = defineOp<readonly [table: GpuArray, ids: GpuArray], Emb
   },
   backward(gpu, dy, { ids, table }, { paddingIndex = -1 }, [needsTable]) {
     if (!needsTable) return [null, null];
-    const dtable = gpu.emptyFor(0, table);
-    fill(gpu, dtable);
+    const dtable = gpu.totalFor(0, table) ?? zeros(gpu, table);
     addRows(gpu, dy, { indices: ids, bound: table[0] as number, skip: paddingIndex }, dtable);
     return [dtable, null];
   },

@@ -104,7 +104,7 @@ export const indexSelect = defineOp<readonly [GpuArray, GpuArray], AxisAttrs, Ga
   },
   backward(gpu, dy, { indices, shape }, { axis }) {
     const { outer, rows } = around(shape, normaliseAxis("indexSelect", axis, shape.length));
-    const dx = zeros(gpu, shape);
+    const dx = gpu.totalFor(0, shape) ?? zeros(gpu, shape);
     addRows(gpu, dy, { indices, bound: rows }, dx, outer);
     return [dx, null];
   },

@@ -127,6 +127,14 @@ export function multiplyMatrices(gpu: Gpu, a: GpuArray, b: GpuArray, attrs: Tran
   return c;
 }
 
+/** op(a) op(b) of two matrices as the gradient of the op's input `i`. */
+function multiplyFor(gpu: Gpu, i: number, a: GpuArray, b: GpuArray, attrs: Transposes): GpuArray {
+  const { M, N } = sizes(a.shape, b.shape, attrs);
+  const c = gpu.emptyFor(i, [M, N]);
+  multiplyInto(gpu, a, b, c, attrs);
+  return c;
+}
+
 interface MatmulSaved {
   readonly [name: string]: unknown;
   readonly a: GpuArray | null;
@@ -200,11 +208,16 @@ export const matmul = defineOp<
     return [
       da ? gpu.view(sumTo(gpu, da, leftMatrix(shapeA)), shapeA) : null,
       db ? gpu.view(db, shapeB) : null,
-      needsBias ? gpu.view(sumMiddle(gpu, dz, 1, N === 0 ? 0 : dz.size / N, N), [N]) : null,
+      needsBias ? sumOfRows(gpu, dz, N, gpu.emptyFor(2, [N])) : null,
     ];
   },
 });
 
+function sumOfRows(gpu: Gpu, x: GpuArray, columns: number, into: GpuArray): GpuArray {
+  return gpu.view(sumMiddle(gpu, x, 1, columns === 0 ? 0 : x.size / columns, columns, { into }), [columns]);
+}
+
+/** Input 1 of the op. */
 function gradientOfB(
   gpu: Gpu,
   a: GpuArray,
@@ -222,8 +235,8 @@ function gradientOfB(
     const rowsA = gpu.view(a, [sizeOf(a.shape.slice(0, -1)), lastOf(a.shape)]);
     const rowsY = gpu.view(dy, [sizeOf(dy.shape.slice(0, -1)), lastOf(dy.shape)]);
     const db = transposeB
-      ? multiplyMatrices(gpu, rowsY, rowsA, { transposeA: true })
-      : multiplyMatrices(gpu, rowsA, rowsY, { transposeA: true });
+      ? multiplyFor(gpu, 1, rowsY, rowsA, { transposeA: true })
+      : multiplyFor(gpu, 1, rowsA, rowsY, { transposeA: true });
     return gpu.view(db, shapeB);
   }
   const db = transposeB

@@ -129,22 +129,32 @@ function columnsKernel(inner: number): { readonly kernel: KernelSpec; readonly g
     : { kernel: columnsOfOne, groups: inner };
 }
 
-/** Σ over `axes` (as axesOf gives them), as `shape`. */
-export function sumAxes(gpu: Gpu, given: GpuArray, axes: readonly number[], shape: Shape): GpuArray {
+/** Σ over `axes` (as axesOf gives them), as `shape`; as the gradient of the op's input `i`, where that is given. */
+export function sumAxes(
+  gpu: Gpu,
+  given: GpuArray,
+  axes: readonly number[],
+  shape: Shape,
+  i?: number,
+): GpuArray {
   const { x, outer, rows, inner } = middleOf(gpu, given, axes);
-  const y = inner === 1 ? sumRows(gpu, x, outer, rows) : sumMiddle(gpu, x, outer, rows, inner);
-  return gpu.view(y, shape);
+  if (inner === 1) return gpu.view(sumRows(gpu, x, outer, rows), shape);
+  const into = i === undefined ? null : gpu.emptyFor(i, shape);
+  return gpu.view(sumMiddle(gpu, x, outer, rows, inner, { into }), shape);
 }
 
-/** Adds up what broadcasting had stretched: a gradient of `shape` from one of a larger shape. */
-export function sumTo(gpu: Gpu, dy: GpuArray, shape: Shape): GpuArray {
+/**
+ * Adds up what broadcasting had stretched: a gradient of `shape` from one of a larger shape; that of the op's input
+ * `i`, where that is given.
+ */
+export function sumTo(gpu: Gpu, dy: GpuArray, shape: Shape, i?: number): GpuArray {
   if (sameShape(dy.shape, shape)) return dy;
   const lead = dy.shape.length - shape.length;
   const axes: number[] = [];
   dy.shape.forEach((n, i) => {
     if (i < lead || (shape[i - lead] === 1 && n !== 1)) axes.push(i);
   });
-  return gpu.view(sumAxes(gpu, contiguous(gpu, dy), axes, shape), shape);
+  return gpu.view(sumAxes(gpu, contiguous(gpu, dy), axes, shape, i), shape);
 }
 
 /** Σ x over some dimensions. Accumulates in f32, in blocks of blocks. */

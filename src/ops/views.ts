@@ -1,7 +1,7 @@
 import { type GpuArray, normaliseAxis, type Shape, sameShape, showShape, sizeOf } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { defineOp } from "./define-op.ts";
-import { contiguous, copyInto, zeros } from "./kernels.ts";
+import { addInto, contiguous, copyInto, zeros } from "./kernels.ts";
 import { sumTo } from "./reduce.ts";
 
 /** The same elements in another shape; one size may be -1. A view where the input is contiguous. */
@@ -111,9 +111,11 @@ export const slice = defineOp<readonly [GpuArray], SliceAttrs, { readonly shape:
   },
   backward(gpu, dy, { shape }, attrs) {
     const { axis, start } = sliceBounds(shape, attrs);
-    const dx = zeros(gpu, shape);
-    const window = gpu.view(dx, dy.shape, start * (dx.strides[axis] as number), dx.strides);
-    copyInto(gpu, dy, window);
+    const total = gpu.totalFor(0, shape);
+    const dx = total ?? zeros(gpu, shape);
+    const window = gpu.view(dx, dy.shape, dx.offset + start * (dx.strides[axis] as number), dx.strides);
+    if (total) addInto(gpu, dy, window);
+    else copyInto(gpu, dy, window);
     return [dx];
   },
 });

@@ -96,6 +96,11 @@ const plain: readonly Case[] = [
     inputs: [...qkv({ T: 10, S: 3 }), null, null],
     attrs: { ...two, scale: 0.3 },
   },
+  {
+    name: "12 keys, a bias of each query, causal",
+    inputs: [...qkv({ T: 9, S: 12, D: 2 }), padding(2, 12), biased([9, 1])],
+    attrs: { ...two, causal: true },
+  },
   { name: "one key", inputs: [...qkv({ T: 3, S: 1 }), null, null], attrs: two },
   { name: "no queries", inputs: [...qkv({ T: 0, S: 3 }), null, null], attrs: two },
   { name: "no entries", inputs: [...qkv({ B: 0, T: 3, S: 3 }), null, null], attrs: two },
