@@ -4,6 +4,7 @@
 //     npm start --prefix bench/peers        everything; writes bench/results/peers-<adapter>.json
 //     ... -- --work step,softmax            works whose names hold one of the texts; writes nothing
 //     ... -- --peers adamix,jax-js          peers whose names hold one of the texts; writes nothing
+//     ... -- --write                        writes the file also of a choice
 //     ... -- --rounds 10 --seconds 2        default 6 rounds of 1 second for each peer
 //     ... -- --limit 600                    seconds that a peer may take for an answer, default 300
 //     ... -- --list                         works and peers
@@ -27,6 +28,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "1" },
     limit: { type: "string", default: "300" },
     list: { type: "boolean", default: false },
+    write: { type: "boolean", default: false },
   },
 });
 const options = {
@@ -86,7 +88,7 @@ async function main(): Promise<void> {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  if (values.work || values.peers) return;
+  if ((values.work || values.peers) && !values.write) return;
   const adapter = `${versions.adamix?.adapter ?? "unknown"}`;
   const { rounds, seconds } = options;
   const record = { adapter, ...before, versions, rounds, seconds, results };
