@@ -26,38 +26,57 @@ interface Place {
 
 /** The dimensions of `shape`, as few as the strides allow: those that follow one another in both arrays are one. */
 export function walksOf(shape: readonly number[], source: Place, target: Place): Walks {
-  const given: Dimension[] = [];
-  shape.forEach((size, i) => {
-    const [from, to] = [source.strides[i] as number, target.strides[i] as number];
-    if (size !== 1) given.push({ size, source: from, target: to });
-  });
-  given.sort((a, b) => Math.abs(a.target) - Math.abs(b.target) || Math.abs(a.source) - Math.abs(b.source));
   const dimensions: Dimension[] = [];
-  for (const next of given) {
+  for (const next of sorted(shape, source.strides, target.strides)) {
     const last = dimensions.at(-1);
     if (last && next.source === last.size * last.source && next.target === last.size * last.target)
-      dimensions[dimensions.length - 1] = { ...last, size: last.size * next.size };
+      dimensions[dimensions.length - 1] = {
+        size: last.size * next.size,
+        source: last.source,
+        target: last.target,
+      };
     else dimensions.push(next);
   }
   return { dimensions, source: source.offset, target: target.offset };
 }
 
+/** Dimensions of more than one element: nearly always the last one comes first, so they are put in from there. */
+function sorted(shape: readonly number[], source: readonly number[], target: readonly number[]): Dimension[] {
+  const found: Dimension[] = [];
+  for (let i = shape.length - 1; i >= 0; i--) {
+    const next = { size: shape[i] as number, source: source[i] as number, target: target[i] as number };
+    if (next.size === 1) continue;
+    let at = found.length;
+    while (at > 0 && isCloser(next, found[at - 1] as Dimension)) at--;
+    found.splice(at, 0, next);
+  }
+  return found;
+}
+
+function isCloser(a: Dimension, b: Dimension): boolean {
+  const further = Math.abs(a.target) - Math.abs(b.target);
+  return further === 0 ? Math.abs(a.source) < Math.abs(b.source) : further < 0;
+}
+
 /** The same in units of `n` elements; null where they do not lie together in both arrays. */
 export function inUnitsOf(n: number, { dimensions, source, target }: Walks): Walks | null {
-  const [first, ...others] = dimensions;
+  const [first] = dimensions;
   if (first?.source !== 1 || first.target !== 1) return null;
-  const counts = [first.size, source, target, ...others.flatMap((d) => [d.source, d.target])];
-  if (!counts.every((count) => count % n === 0)) return null;
-  const rest = others.map((d) => ({ ...d, source: d.source / n, target: d.target / n }));
-  const units = { ...first, size: first.size / n };
-  return { dimensions: [units, ...rest], source: source / n, target: target / n };
+  if (first.size % n !== 0 || source % n !== 0 || target % n !== 0) return null;
+  const units: Dimension[] = [{ size: first.size / n, source: 1, target: 1 }];
+  for (let i = 1; i < dimensions.length; i++) {
+    const d = dimensions[i] as Dimension;
+    if (d.source % n !== 0 || d.target % n !== 0) return null;
+    units.push({ size: d.size, source: d.source / n, target: d.target / n });
+  }
+  return { dimensions: units, source: source / n, target: target / n };
 }
 
 /** The quickest way that the strides allow. */
 export function stepsOf(walks: Walks): Steps {
   const fours = inUnitsOf(4, walks);
-  if (fours) return { by: "fours", ...spread(fours) };
-  return inBlocks(walks) ?? { by: "ones", ...spread(walks) };
+  if (fours) return spread("fours", fours);
+  return inBlocks(walks) ?? spread("ones", walks);
 }
 
 /** Columns lie together in the target, rows in the source, four of each to a block. */
@@ -78,15 +97,13 @@ function inBlocks({ dimensions, source, target }: Walks): Steps | null {
 }
 
 /** Columns enough for the lanes of a workgroup, and some rows, where it can be had. */
-function spread(walks: Walks): Walks {
-  const [first, second, ...others] = walks.dimensions;
-  if (!first) return walks;
-  if (second) {
-    const isNarrow = first.size < 8 && second.size > first.size;
-    return isNarrow ? { ...walks, dimensions: [second, first, ...others] } : walks;
+function spread(by: Steps["by"], { dimensions, source, target }: Walks): Steps {
+  const [first, second, ...others] = dimensions;
+  if (first && !second && first.size % 4 === 0) {
+    const columns = { size: first.size / 4, source: first.source, target: first.target };
+    const rows = { size: 4, source: columns.size * first.source, target: columns.size * first.target };
+    return { by, dimensions: [columns, rows], source, target };
   }
-  if (first.size % 4 !== 0) return walks;
-  const columns = first.size / 4;
-  const rows = { size: 4, source: columns * first.source, target: columns * first.target };
-  return { ...walks, dimensions: [{ ...first, size: columns }, rows] };
+  const isNarrow = first && second && first.size < 8 && second.size > first.size;
+  return { by, dimensions: isNarrow ? [second, first, ...others] : dimensions, source, target };
 }
