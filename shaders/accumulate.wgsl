@@ -1,5 +1,5 @@
 // total += x, element by element. What follows the n elements of `total` in its memory keeps its value.
-// Thread: four elements. Reads 2, writes 1.
+// Thread: four groups of four elements, a workgroup's width apart. Reads 2, writes 1.
 // use: lib/grid
 struct Params { n: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -8,7 +8,11 @@ struct Params { n: u32 }
 
 @compute @workgroup_size(64)
 fn add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = unfold(group, groups) * 64u + lane;
+  let first = unfold(group, groups) * 256u + lane;
+  for (var k = 0u; k < 4u; k++) { add_four(first + 64u * k); }
+}
+
+fn add_four(i: u32) {
   if (4u * i + 4u <= params.n) {
     total[i] += x[i];
   } else if (4u * i < params.n) {

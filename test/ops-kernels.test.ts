@@ -27,7 +27,7 @@ async function taken(array: GpuArray): Promise<TypedArray> {
   return data;
 }
 
-for (const n of [1, 2, 3, 4, 5, 63, 65, 259]) {
+for (const n of [1, 2, 3, 4, 5, 63, 65, 259, 1023, 4099]) {
   test(`accumulate adds ${n} elements and leaves what follows them alone`, async () => {
     const arena = gpu.from(counting(n + 64).fill(7));
     const total = arena.view([n], 0);

@@ -98,6 +98,6 @@ export function accumulate(gpu: Gpu, total: GpuArray, x: GpuArray): void {
     split: { x: contiguous(gpu, x), total },
     params: {},
     count: "n",
-    grid: (n) => threads(groupsOfFour(n)),
+    grid: (n) => threads(Math.ceil(n / 16)),
   });
 }
