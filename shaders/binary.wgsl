@@ -1,6 +1,7 @@
 // y = value(a, b) with broadcasting. The expression is specialised by each row of src/ops/binary.ts.
 // `same`: both have y's shape. `suffix`: b is y's last dimensions, a has y's shape. `general`: any strides.
-// One thread per element (of four, in the first two). Reads 2, writes 1.
+// One thread per element, in `suffix` for four, in `same` for four groups of four a workgroup's width apart.
+// Reads 2, writes 1.
 // use: lib/vec4
 // use: lib/nan
 // use: lib/power
@@ -17,8 +18,8 @@ fn value(a: E, b: E) -> E { return a; }
 
 @compute @workgroup_size(64)
 fn same(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = unfold(group, groups) * 64u + lane;
-  if (i < params.n) { y[i] = value(a[i], b[i]); }
+  let first = unfold(group, groups) * 256u + lane;
+  for (var i = first; i < min(first + 256u, params.n); i += 64u) { y[i] = value(a[i], b[i]); }
 }
 
 @compute @workgroup_size(64)

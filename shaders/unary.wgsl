@@ -1,6 +1,6 @@
 // y = value(x), NaN where x is NaN, and dx = dy · slope. The two expressions are specialised by each row of
 // src/ops/unary.ts; a and b are the op's numbers (the bounds of clamp, the factor of scale).
-// x [n] -> y [n], in groups of four. One thread per group. Reads 1 (backward 2), writes 1.
+// x [n] -> y [n], in groups of four. Thread: four groups, a workgroup's width apart. Reads 1 (backward 2), writes 1.
 // use: lib/vec4
 // use: lib/math
 // use: lib/logarithm
@@ -21,12 +21,12 @@ fn slope(v: T) -> T { return v; }
 
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = unfold(group, groups) * 64u + lane;
-  if (i < params.n) { y[i] = keep_nan(x[i], value(x[i])); }
+  let first = unfold(group, groups) * 256u + lane;
+  for (var i = first; i < min(first + 256u, params.n); i += 64u) { y[i] = keep_nan(x[i], value(x[i])); }
 }
 
 @compute @workgroup_size(64)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = unfold(group, groups) * 64u + lane;
-  if (i < params.n) { dx[i] = dy[i] * slope(x[i]); }
+  let first = unfold(group, groups) * 256u + lane;
+  for (var i = first; i < min(first + 256u, params.n); i += 64u) { dx[i] = dy[i] * slope(x[i]); }
 }

@@ -63,7 +63,7 @@ const calls: Readonly<Record<string, readonly [() => unknown, string]>> = {
   ],
   "a size for a shape": [
     () => ad.zeros(gpu, any(3)),
-    "full: 3 is no shape; pass a list of sizes, such as [2, 3]",
+    "zeros: 3 is no shape; pass a list of sizes, such as [2, 3]",
   ],
   "a layer without a device": [
     () => new Linear(any(3), 2, any(undefined)),
@@ -91,7 +91,7 @@ const calls: Readonly<Record<string, readonly [() => unknown, string]>> = {
   ],
   "an unknown type in zeros": [
     () => ad.zeros(gpu, [2], { dtype: "float32" as DType }),
-    'full: no type "float32"; f32, f16, bf16, i32, u32 or bool',
+    'zeros: no type "float32"; f32, f16, bf16, i32, u32 or bool',
   ],
   "an unknown type in tensor": [
     () => ad.tensor(gpu, [1], [1], { dtype: any("toString") }),

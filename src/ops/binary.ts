@@ -77,7 +77,7 @@ export function combine(gpu: Gpu, given: Kernels | Typed, a: GpuArray, b: GpuArr
   const k = "f32" in given ? kernelsFor(given, a.dtype) : given;
   if (y.size === 0) return y;
   if (sameShape(a.shape, shape) && sameShape(b.shape, shape)) {
-    runFlat(gpu, k.same, { a, b, y }, { ...FLAT, n_b: 0 });
+    runFlat(gpu, k.same, { a, b, y }, { ...FLAT, n_b: 0 }, undefined, 4);
   } else if (sameShape(a.shape, shape) && isSuffix(b.shape, shape) && b.size % 4 === 0 && b.isInOneChunk) {
     const groups = b.size / 4;
     runRows(gpu, k.suffix, {
@@ -98,7 +98,7 @@ export function combine(gpu: Gpu, given: Kernels | Typed, a: GpuArray, b: GpuArr
   } else {
     // Strides do not reach across chunks: what is stretched is written out.
     const arrays = { a: stretched(gpu, a, shape), b: stretched(gpu, b, shape), y };
-    runFlat(gpu, k.same, arrays, { ...FLAT, n_b: 0 });
+    runFlat(gpu, k.same, arrays, { ...FLAT, n_b: 0 }, undefined, 4);
   }
   return y;
 }

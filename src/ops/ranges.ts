@@ -60,15 +60,25 @@ export function runRows(gpu: Gpu, kernel: KernelSpec, run: RowRun): void {
   );
 }
 
-/** Runs a kernel with a thread for each four elements of arrays of one size; parameter `n` counts the groups. */
-export function runFlat(gpu: Gpu, kernel: KernelSpec, split: Arrays, params: Params, whole?: Arrays): void {
+/**
+ * Runs a kernel with a thread for each four elements of arrays of one size; parameter `n` counts these groups. `perThread`:
+ * groups that a thread takes, a workgroup's width apart.
+ */
+export function runFlat(
+  gpu: Gpu,
+  kernel: KernelSpec,
+  split: Arrays,
+  params: Params,
+  whole?: Arrays,
+  perThread = 1,
+): void {
   runRows(gpu, kernel, {
     rows: sizeOfFirst(split),
     split,
     params,
     count: "n",
     group: 4,
-    grid: threads,
+    grid: (n) => threads(Math.ceil(n / perThread)),
     ...(whole && { whole }),
   });
 }

@@ -27,12 +27,12 @@ function unary(name: string, row: Row): UnaryOp {
     shape: ([x]) => x,
     forward(gpu, [x], { a = 0, b = 0 }, needs) {
       const y = gpu.like(x);
-      runFlat(gpu, forward, { x, y }, { a, b });
+      runFlat(gpu, forward, { x, y }, { a, b }, undefined, 4);
       return { output: y, saved: { kept: needs.any && row.saves ? (row.saves === "x" ? x : y) : null } };
     },
     backward(gpu, dy, { kept }, { a = 0, b = 0 }) {
       const dx = gpu.like(dy);
-      runFlat(gpu, backward, { x: kept ?? dy, dy, dx }, { a, b });
+      runFlat(gpu, backward, { x: kept ?? dy, dy, dx }, { a, b }, undefined, 4);
       return [dx];
     },
   });
