@@ -87,6 +87,17 @@ test("short sums, many results and what is done with them leave a product whole"
   for (const each of [x, wide, bias]) each.dispose();
 });
 
+test("few rows or columns take small tiles, however many products there are", () => {
+  const times = (batch: number) => {
+    const [a, b] = [made(hardware, normal([batch, 3, 5], 1)), made(hardware, normal([batch, 5, 70], 2))];
+    for (const x of [a, ad.matmul(a, b), b]) x.dispose();
+  };
+  times(1);
+  const { kernels } = hardware.device.statistics();
+  times(200);
+  assert.is(hardware.device.statistics().kernels, kernels);
+});
+
 /** Gradients of the weights and biases of a bank of four experts. */
 async function bankGradients(gpu: Gpu, route: readonly number[], rows: number): Promise<Float32Array[]> {
   const [M, out, inputs] = [4, 6, 20];
