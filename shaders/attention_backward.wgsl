@@ -3,8 +3,8 @@
 // dbias = ds (FlashAttention-2, Dao 2023, algorithm 2, with dq in a kernel of its own: nothing is added by atomics, so
 // that two runs give the same bits). backward_q: workgroup, 64 queries of a head over the keys. backward_kv: 64 keys of a
 // head of keys, over the queries of all heads that share it. backward_bias: 64 x 32 elements of the bias.
-// Tiles that causality hides are left out. Reads 6 S D / 64 for each query of a head and kernel, as often again for its
-// own rows; writes D, 2 D.
+// Tiles that causality hides are left out. Reads 7 S D / 64 for each query of a head in backward_q, 8 in backward_kv, half of
+// it or more the workgroup's own rows; writes D, 2 D.
 // use: lib/attention
 // use: lib/attention_tile
 // use: lib/heads_fours

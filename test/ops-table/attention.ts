@@ -336,9 +336,8 @@ export const attention = row(ops.attention, {
   },
   // Scores of 1e60.
   without: ["1e30"],
-  // Head sizes are constants of its kernels.
+  // Head sizes are constants of the kernel of single queries.
   constants: [2],
-  pipelines: 30,
   cases: [...plain, ...biases, ...grouped, ...caches, ...tiles, ...tokens, ...blocks, ...extremes],
   // Softmax 3e-7 for each weight; values and gradients of up to 4 are multiplied with it.
   forward: absolute(2e-6),
