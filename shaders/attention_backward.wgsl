@@ -104,7 +104,7 @@ fn keys_seen(batch: u32, head: u32, first: u32) -> u32 {
 
 @compute @workgroup_size(8, 16)
 fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let tile = tile_of(unfold(group, groups), params.queries, params.heads);
+  let tile = query_tile(unfold(group, groups));
   if (tile.batch >= params.batch) { return; }
   let at = local.xy;
   let rows = queries_of(tile.batch, tile.head, tile.first);

@@ -99,6 +99,13 @@ fn tile_of(i: u32, rows: u32, heads: u32) -> Tile {
   return Tile(head / heads, head % heads, row % tiles * ROWS, i % slices() * 32u * SPANS);
 }
 
+// Tiles of queries, the last ones of a head first: where causality holds they see most keys, and long work should not end last.
+fn query_tile(i: u32) -> Tile {
+  var tile = tile_of(i, params.queries, params.heads);
+  tile.first = (params.queries - 1u) / ROWS * ROWS - tile.first;
+  return tile;
+}
+
 // Rows of queries, and of keys, of a head of queries.
 fn queries_of(batch: u32, head: u32, first: u32) -> Part {
   let step = params.heads * params.head_size;
