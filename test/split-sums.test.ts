@@ -3,7 +3,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Gpu } from "../src/array/index.ts";
 import * as ad from "../src/autograd/index.ts";
-import { type Tensor, tensor, tidy } from "../src/autograd/index.ts";
+import { Parameter, type Tensor, tensor, tidy } from "../src/autograd/index.ts";
+import { AdamW } from "../src/optim/index.ts";
 import { assertBitEqual } from "./compare.ts";
 import { bothKernels } from "./device.ts";
 import { assertWithin } from "./ops-table/bounds.ts";
@@ -96,6 +97,23 @@ test("few rows or columns take small tiles, however many products there are", ()
   const { kernels } = hardware.device.statistics();
   times(200);
   assert.is(hardware.device.statistics().kernels, kernels);
+});
+
+test("they are written to the places of parameters in an arena", async () => {
+  const [rows, out, inputs] = [700, 7, 20];
+  const data = { x: normal([rows, inputs], 1), weight: normal([out, inputs], 2), dy: normal([rows, out], 3) };
+  const [x, dy] = [made(hardware, data.x), made(hardware, data.dy)];
+  const first = Parameter.from(hardware, new Float32Array(3), [3]); // so that the weight does not begin where the arena does
+  const weight = Parameter.from(hardware, Float32Array.from(data.weight.data), [out, inputs]);
+  const optimiser = new AdamW([first, weight], { lr: 1e-3 });
+  ad.linear(x, weight, null).backward(dy);
+  const expected = R.matmul(data.dy, data.x, { ta: true }).data;
+  assertWithin(await (weight.grad as Tensor).data(), expected, () => 3e-4, "written");
+  ad.linear(x, weight, null).backward(dy);
+  const twice = expected.map((value) => 2 * value);
+  assertWithin(await (weight.grad as Tensor).data(), twice, () => 6e-4, "added");
+  optimiser.dispose();
+  for (const each of [x, dy, first, weight]) each.dispose();
 });
 
 /** Gradients of the weights and biases of a bank of four experts. */
