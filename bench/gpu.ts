@@ -10,8 +10,9 @@
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { type Gpu, openGpu } from "../src/index.ts";
+import { attentionChecks, checkAttention } from "./gpu/attention-checks.ts";
 import { ceilingCases, gpuKernelCases, SIZES } from "./gpu/cases.ts";
-import { checkProduct, type ProductCheck, productChecks } from "./gpu/checks.ts";
+import { type Check, checkProduct, productChecks } from "./gpu/checks.ts";
 import { measureStep, type StepResult, stepCases } from "./gpu/steps.ts";
 import { hostCases } from "./host.ts";
 import { type Measurement, measure } from "./measure.ts";
@@ -76,11 +77,12 @@ function describe({ device }: Gpu): object {
   };
 }
 
-async function check(): Promise<ProductCheck[]> {
-  const results: ProductCheck[] = [];
+async function check(): Promise<Check[]> {
+  const results: Check[] = [];
   for (const product of productChecks()) results.push(await checkProduct(gpu, product));
+  for (const sizes of attentionChecks()) results.push(...(await checkAttention(gpu, sizes)));
   print(
-    ["product against float64", "error", "allowed"],
+    ["against float64", "error", "allowed"],
     results.map(({ name, error, limit }) => [
       `${error <= limit ? "" : "WRONG "}${name}`,
       error.toExponential(1),

@@ -157,6 +157,7 @@ const swaps: readonly (readonly [from: string, to: string])[] = [
   ["lib/gemm_store", "lib/gemm_store_activated"],
   ["lib/gemm_store", "lib/gemm_store_added"],
   ["lib/halves", "lib/brain"],
+  ["lib/heads_fours", "lib/heads_ones"],
 ];
 
 const flag = ["false", "true"];
@@ -166,6 +167,7 @@ const constants = {
   IS_TALL: flag,
   IS_LEFT: flag,
   IS_ALONG_K: flag,
+  SPANS: ["1u", "2u", "3u", "4u"],
 };
 
 /** A shader with each of the libraries that may take another's place, and each number of lanes. */

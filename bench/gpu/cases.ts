@@ -95,7 +95,7 @@ export function gpuKernelCases(sizes: GpuSizes): Case[] {
   return [
     ...productCases(sizes),
     ...rowCases(sizes),
-    attentionCase(sizes),
+    ...attentionCases(sizes),
     ...lossCases(sizes),
     adamwCase(`AdamW ${sizes.parameters} parameters`, sizes.parameters),
   ];
@@ -116,7 +116,12 @@ function productCases({ rows, channels: C, inner }: GpuSizes): Case[] {
       halfCase(`nt ${shape.join("x")}, weight f16`, shape, "nt"),
       halfCase(`nn ${shape.join("x")}, weight f16`, shape, "nn"),
     ]),
-    ...ranks.flatMap((rank) => [productCase("nt", [rows, C, rank]), productCase("nt", [rows, rank, C])]),
+    ...ranks.flatMap((rank) => [
+      productCase("nt", [rows, C, rank]),
+      productCase("nt", [rows, rank, C]),
+      productCase("tn", [rank, rows, C]), // the gradients of both weights: sums in parts
+      productCase("tn", [C, rows, rank]),
+    ]),
     forward(
       `linear + gelu ${rows}x${C}x${inner}`,
       products(1, rows, C, inner),
@@ -166,15 +171,35 @@ function rowCases({ rows, channels: C, inner }: GpuSizes): Case[] {
   ];
 }
 
-function attentionCase({ rows, channels: C, heads, tokens }: GpuSizes): Case {
-  const batch = rows / tokens;
-  return forwardAndBackward(
-    `attention fwd+bwd ${batch}x${tokens}, ${heads} heads of ${C / heads}`,
-    products(7, rows, C, tokens), // two products forward; five backward, one of them computed again
-    (gpu) => ["q", "k", "v"].map((name) => normal(gpu, name, [batch, tokens, C])),
-    ([q, k, v]) => attention(q as Tensor, k as Tensor, v as Tensor, null, { heads }),
-    3,
-  );
+/** Of a step, of long texts, causal and not, and of larger heads: forward, and with backward. */
+function attentionCases({ rows, channels: C, heads, tokens }: GpuSizes): Case[] {
+  const long = Math.min(8 * tokens, rows);
+  const kinds = [
+    { length: tokens, heads, causal: false },
+    { length: long, heads, causal: false },
+    { length: long, heads, causal: true },
+    { length: long, heads: heads / 2, causal: false },
+  ];
+  return kinds.flatMap(({ length, ...options }) => {
+    const batch = rows / length;
+    const share = options.causal ? 0.5 : 1; // of the products, as many as queries see of keys
+    const name = `${batch}x${length}, ${options.heads} heads of ${C / options.heads}${options.causal ? ", causal" : ""}`;
+    const inputs = (gpu: Gpu): Tensor[] =>
+      ["q", "k", "v"].map((each) => normal(gpu, each, [batch, length, C]));
+    const compute = ([q, k, v]: readonly Tensor[]): Tensor =>
+      attention(q as Tensor, k as Tensor, v as Tensor, null, options);
+    return [
+      forward(`attention fwd ${name}`, products(2 * share, rows, C, length), inputs, compute),
+      // Two products forward; five backward, one of them computed again.
+      forwardAndBackward(
+        `attention fwd+bwd ${name}`,
+        products(7 * share, rows, C, length),
+        inputs,
+        compute,
+        3,
+      ),
+    ];
+  });
 }
 
 function lossCases({ rows, channels: C, vocabulary }: GpuSizes): Case[] {

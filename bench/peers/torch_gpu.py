@@ -75,6 +75,11 @@ def forward_backward(compute, *inputs):
     return run
 
 
+def without_gradients(compute, *inputs):
+    inputs = [x.detach() for x in inputs]
+    return lambda: compute(*inputs)
+
+
 def kernels():
     """(name, amount in 1e9, unit, call), as bench/gpu/cases.ts has them."""
     def product(name, M, K, N, dtype=torch.float32):
@@ -89,6 +94,10 @@ def kernels():
         yield product(f"product {SQUARE}³ bf16", SQUARE, SQUARE, SQUARE, torch.bfloat16)
     for M, K, N in [(ROWS, C, C), (ROWS, C, INNER), (ROWS, INNER, C), (ROWS, C, 8), (ROWS, 8, C), (ROWS, C, 16), (ROWS, 16, C)]:
         yield product(f"nt {M}x{K}x{N}", M, K, N)
+    for rank in (8, 16):  # gradients of low-rank weights
+        few, many = normal(ROWS, rank), normal(ROWS, C)
+        yield f"tn {rank}x{ROWS}x{C}", 2 * ROWS * C * rank / 1e9, "GFLOP/s", lambda a=few, b=many: a.t() @ b
+        yield f"tn {C}x{ROWS}x{rank}", 2 * ROWS * C * rank / 1e9, "GFLOP/s", lambda a=many, b=few: a.t() @ b
     traffic = lambda times, *shape: 4 * times * torch.Size(shape).numel() / 1e9
     x, weight, bias = normal(ROWS, C, grad=True), normal(C, grad=True), normal(C, grad=True)
     yield (f"layerNorm fwd+bwd {ROWS}x{C}", traffic(7, ROWS, C), "GB/s",
@@ -97,9 +106,14 @@ def kernels():
            forward_backward(lambda x: F.softmax(x, -1), normal(ROWS, C, grad=True)))
     yield (f"gelu fwd+bwd {ROWS}x{INNER}", traffic(5, ROWS, INNER), "GB/s",
            forward_backward(F.gelu, normal(ROWS, INNER, grad=True)))
-    q, k, v = (normal(ROWS // TOKENS, HEADS, TOKENS, C // HEADS, grad=True) for _ in range(3))
-    yield (f"attention fwd+bwd {ROWS // TOKENS}x{TOKENS}, {HEADS} heads of {C // HEADS}", 7 * 2 * ROWS * C * TOKENS / 1e9,
-           "GFLOP/s", forward_backward(attend, q, k, v))
+    long = min(8 * TOKENS, ROWS)
+    for length, heads, causal in [(TOKENS, HEADS, False), (long, HEADS, False), (long, HEADS, True), (long, HEADS // 2, False)]:
+        q, k, v = (normal(ROWS // length, heads, length, C // heads, grad=True) for _ in range(3))
+        amount = 2 * ROWS * C * length / 1e9 * (0.5 if causal else 1)
+        name = f"{ROWS // length}x{length}, {heads} heads of {C // heads}{', causal' if causal else ''}"
+        call = lambda q, k, v, causal=causal: attend(q, k, v, causal)
+        yield f"attention fwd {name}", 2 * amount, "GFLOP/s", without_gradients(call, q, k, v)
+        yield f"attention fwd+bwd {name}", 7 * amount, "GFLOP/s", forward_backward(call, q, k, v)
     some = -(-ROWS // 4)
     labels = torch.randint(VOCABULARY, (some,), device=device)
     yield (f"crossEntropy fwd+bwd {some}x{VOCABULARY}", traffic(3, some, VOCABULARY), "GB/s",
@@ -113,10 +127,13 @@ def kernels():
     yield f"AdamW {PARAMETERS} parameters", traffic(7, PARAMETERS), "GB/s", optimiser.step
 
 
-def attend(q, k, v):
+def attend(q, k, v, causal=False):
     if hasattr(F, "scaled_dot_product_attention"):
-        return F.scaled_dot_product_attention(q, k, v)
-    return F.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, -1) @ v
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    if causal:
+        scores = scores + torch.full(scores.shape[-2:], float("-inf"), device=q.device).triu(1)
+    return F.softmax(scores, -1) @ v
 
 
 class Adapter(nn.Module):

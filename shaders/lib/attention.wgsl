@@ -9,14 +9,14 @@ struct Params {
   keys: u32, capacity: u32, share: u32, scale: f32, masked: u32, keep_row: u32, causal: u32,
   bias_batch: u32, bias_head: u32, bias_query: u32, bias_key: u32,
   dropout: u32, threshold: u32, keep_scale: f32, stream: u32, examples: u32, first_example: u32, first_pass: u32, dv_start: u32,
-  first_drawn: u32,
+  first_drawn: u32, head_size: u32, has_bias: u32, parts: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(4) var<storage, read> keep: array<i32>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 // use: lib/philox
 
-const HAS_BIAS: bool = false;
+const HAS_BIAS: bool = false; // of software adapters and single queries; lib/attention_tile asks has_bias
 // The score of a masked key: finite, so that a query with every key masked attends uniformly.
 const MASKED: f32 = -1e9;
 // The lowest f32. A bias of -Inf counts as this one.

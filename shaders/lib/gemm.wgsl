@@ -6,7 +6,7 @@
 //   sums > 1: z[i] is the sum over g < sums of products whose a and b lie g · sum_a, g · sum_b further on.
 //   Element (m, k) of op(a) is at m · a_row + k · a_column; (k, n) of op(b) at k · b_row + n · b_column; rows of c are c_row apart.
 //   routed 1: b and bias are banks of experts, and b[i] is expert route[i]                 (forward, dx of a bank)
-//   routed 2: c[i] is an expert; its sum runs over those g with route[g] = i               (dweight of a bank)
+//   routed 2: c[i div inner] is an expert; its sum runs over those g with route[g] = that  (dweight of a bank)
 // use: lib/grid
 struct Params {
   M: u32, N: u32, K: u32, start_a: u32, start_b: u32, start_c: u32,
@@ -29,7 +29,7 @@ fn tile_of(group: vec3u, groups: vec3u, rows: u32, columns: u32) -> Tile {
   return Tile(params.first + group.z, i / across * rows, i % across * columns);
 }
 
-fn takes_part(g: u32, batch: u32) -> bool { return params.routed != 2u || u32(route[g]) == batch; }
+fn takes_part(g: u32, batch: u32) -> bool { return params.routed != 2u || u32(route[g]) == batch / params.inner; }
 fn a_start(batch: u32, g: u32) -> u32 {
   return params.start_a + (batch / params.inner) * params.stride_a + (batch % params.inner) * params.inner_a + g * params.sum_a;
 }

@@ -1,10 +1,12 @@
 import { type Gpu, type GpuArray, showShape } from "../array/index.ts";
 import { GpuError, grid1d, type KernelSpec, type Work } from "../gpu/index.ts";
 import type { AttentionParams, AttentionSizes } from "./attention-problem.ts";
+import { biasTiles, tileGrid, tileKernel } from "./attention-tiles.ts";
 import { accumulate, copyInto, zeros } from "./kernels.ts";
-import { areInOneChunk, eachRange, runRows, threads } from "./ranges.ts";
+import { areInOneChunk, eachRange, runRows } from "./ranges.ts";
+import { sumMiddle } from "./reduce.ts";
 
-/** Attention in one kernel that streams over the keys: of GPUs, and of software adapters for single queries. */
+/** Attention in kernels that stream over the keys: of GPUs, and of software adapters for single queries. */
 
 export interface AttentionArrays {
   readonly q: GpuArray;
@@ -18,11 +20,11 @@ export interface AttentionArrays {
 const variants = new Map<string, KernelSpec>();
 
 /**
- * The head size is a constant of the kernel, since it sizes local arrays, and so is whether there is a bias; lengths
- * are parameters. `lanes`: of a subgroup that shares a query; 0: a workgroup does.
+ * The kernel of few queries. The head size is a constant, since it sizes local arrays, and so is whether there is a
+ * bias; lengths are parameters. `lanes`: of a subgroup that shares a query; 0: a workgroup does.
  */
-function kernel(shader: string, entry: string, headSize: number, hasBias: boolean, lanes = 0): KernelSpec {
-  const key = `${shader}.${entry} ${headSize} ${hasBias} ${lanes}`;
+function queryKernel(headSize: number, hasBias: boolean, lanes: number): KernelSpec {
+  const key = `${headSize} ${hasBias} ${lanes}`;
   let spec = variants.get(key);
   if (!spec) {
     const width = headSize % 4 === 0 ? 4 : 1;
@@ -33,7 +35,7 @@ function kernel(shader: string, entry: string, headSize: number, hasBias: boolea
       uses["lib/lanes_workgroup"] = "lib/lanes_subgroup";
       constants.LANES = `${lanes}u`;
     }
-    spec = { shader, entry, constants, uses };
+    spec = { shader: "attention_query", entry: "forward", constants, uses };
     variants.set(key, spec);
   }
   return spec;
@@ -72,8 +74,8 @@ export function attendFused(
   const { q, k, v, keep, bias, clock } = arrays;
   const hasBias = bias !== null;
   const few = hasFewQueries(gpu, sizes);
-  const lanes = few && gpu.isSoftware ? gpu.subgroupSize : 0;
-  const spec = kernel(few ? "attention_query" : "attention", "forward", headSize, hasBias, lanes);
+  const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
+  const spec = few ? queryKernel(headSize, hasBias, lanes) : tileKernel("forward", headSize);
   const own = params.bias_batch !== 0;
   runRows(gpu, spec, {
     rows: batch,
@@ -81,7 +83,7 @@ export function attendFused(
     whole: own ? { clock } : { clock, bias },
     params: (first, n) => whole(params, sizes, n, first),
     count: null,
-    grid: (n) => (few ? grid1d(n * heads * queries) : threads(n * heads * queries)),
+    grid: (n) => (few ? grid1d(n * heads * queries) : tileGrid(n, heads, queries, headSize)),
     work: (n) => products(2, { ...sizes, batch: n }),
   });
   return { y, measure };
@@ -154,28 +156,51 @@ function gradientsOf(
 ): (GpuArray | null)[] {
   const [needsQ, needsK, needsV, , needsBias] = needs;
   const { q, k, v, keep, bias, clock } = arrays;
-  const { batch, heads, capacity, headSize, share } = sizes;
+  const { batch, heads, queries, capacity, headSize, share } = sizes;
   const rows = saved.measure.size / 2;
   // dv starts where a kernel can bind it.
   const start = Math.ceil(k.size / 64) * 64;
-  const all = { ...params, dv_start: start / (headSize % 4 === 0 ? 4 : 1) };
-  const spec = (entry: string) => kernel("attention", entry, headSize, bias !== null);
+  const all = { ...params, dv_start: start };
+  const kernel = (entry: Parameters<typeof tileKernel>[0]) => tileKernel(entry, headSize);
   const sums = gpu.empty([rows + 1, 4], "u32");
-  const measured = { clock, dy, measure_saved: saved.measure, y_saved: saved.y };
-  gpu.run(spec("backward_sums"), { ...measured, sums }, all, threads(Math.max(rows, 1)));
+  const measured = { clock, dy, measure: saved.measure, y: saved.y };
+  gpu.run(kernel("backward_sums"), { ...measured, sums }, all, grid1d(Math.ceil((rows + 1) / SUMS_AT_ONCE)));
   const common = { q, k, v, keep, bias, sums_saved: sums, dy };
   const dq = needsQ ? gpu.like(q) : null;
-  if (dq && rows > 0) gpu.run(spec("backward_q"), { ...common, dq }, all, threads(rows), products(3, sizes));
+  if (dq && rows > 0) {
+    const grid = tileGrid(batch, heads, queries, headSize);
+    gpu.run(kernel("backward_q"), { ...common, dq }, all, grid, products(3, sizes));
+  }
   let dk: GpuArray | null = null;
   let dv: GpuArray | null = null;
   if (needsK || needsV) {
     const dkv = gpu.empty([start + k.size]);
-    const entries = threads((batch * heads * capacity) / share);
-    if (k.size > 0) gpu.run(spec("backward_kv"), { ...common, dkv }, all, entries, products(4, sizes));
+    const grid = tileGrid(batch, heads / share, capacity, headSize);
+    if (k.size > 0) gpu.run(kernel("backward_kv"), { ...common, dkv }, all, grid, products(4, sizes));
     dk = needsK ? gpu.view(dkv, k.shape) : null;
     dv = needsV ? gpu.view(dkv, v.shape, start) : null;
   }
-  const dbias = needsBias && bias ? gpu.like(bias) : null;
-  if (dbias && dbias.size > 0) gpu.run(spec("backward_bias"), { ...common, dbias }, all, threads(dbias.size));
+  const dbias = needsBias && bias ? biasGradient(gpu, kernel("backward_bias"), common, sizes, all) : null;
   return [dq, dk, dv, null, dbias];
+}
+
+/** Queries of one workgroup of `backward_sums`. */
+const SUMS_AT_ONCE = 8;
+
+/** Σ ds over what the bias was broadcast to: in parts, where its own tiles would leave a GPU idle. */
+function biasGradient(
+  gpu: Gpu,
+  kernel: KernelSpec,
+  arrays: { readonly bias: GpuArray | null; readonly [name: string]: GpuArray | null },
+  sizes: AttentionSizes,
+  params: AttentionParams,
+): GpuArray | null {
+  const { bias } = arrays;
+  if (!bias) return null;
+  const dbias = gpu.like(bias);
+  if (dbias.size === 0) return dbias;
+  const { parts, grid } = biasTiles(bias, sizes, params);
+  const sums = parts === 1 ? dbias : gpu.empty([parts, bias.size]);
+  gpu.run(kernel, { ...arrays, dbias: sums }, { ...params, parts }, grid, products(2, sizes));
+  return parts === 1 ? dbias : sumMiddle(gpu, sums, 1, parts, bias.size, { into: dbias });
 }

@@ -135,6 +135,9 @@ export function paramsOf(
     ...drawParams(attrs.dropout?.draw ?? null),
     dv_start: 0,
     first_drawn: 0,
+    head_size: sizes.headSize,
+    has_bias: bias ? 1 : 0,
+    parts: 1,
   };
 }
 

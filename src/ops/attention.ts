@@ -36,7 +36,7 @@ const NOTHING = { y: null, measure: null, p: null, used: null } as const;
  * keep [B, S] i32 (0: padding) or none, bias [B, H, T, S] or what broadcasts to it, or none -> [B, T, H·D]. Heads are
  * slices of the channels. A key that is padding has the score -1e9, so a query with every key masked attends uniformly
  * to the keys that causality lets it see. k and v may be caches: `keyLength` rows of them are read.
- * On GPUs: fused; saves y and two numbers per query and head, and computes the weights again in backward. On software
+ * On GPUs: fused, in tiles; saves y and two numbers per query and head, and computes the weights again in backward. On software
  * adapters: matrix products around a softmax, which saves the weights up to `weightBytes`, and beyond that makes them in
  * blocks, and again in backward. A single query without gradients is one dispatch on both.
  */

@@ -6,7 +6,7 @@ import { contract } from "./contraction.ts";
 import { isWorthPanels, isWorthTwoPanels, PANEL, packed } from "./gemm-panels.ts";
 import { type Product, type Strides, stridesOf } from "./product.ts";
 import { contractionOf, productOf } from "./product-pieces.ts";
-
+import { cutOf, sumInParts } from "./split-sums.ts";
 import { storedAs } from "./stored.ts";
 
 export type { Layout, Product } from "./product.ts";
@@ -137,6 +137,7 @@ export function matrixParts(tiles: MatrixTiles): Required<Pick<KernelSpec, "uses
 
 /** Large tiles load less for each result; small ones are more in number, so that all of a GPU's processors have one. */
 function tileOf({ M, N, batch = 1 }: Product): 64 | 128 {
+  if (Math.min(M, N) <= 64) return 64;
   const large = Math.ceil(M / 128) * Math.ceil(N / 128) * batch;
   return large >= MANY_TILES ? 128 : 64;
 }
@@ -216,7 +217,10 @@ export function gemm(gpu: Gpu, product: Product): void {
   if (M === 0 || N === 0 || batch === 0) return;
   const strides = stridesOf(p);
   if (isBound(p.a) && isBound(p.b) && isBound(p.c) && isBound(p.bias) && isBound(p.route)) {
-    recordProduct(gpu, p, strides, choose(gpu, p, strides));
+    const choice = choose(gpu, p, strides);
+    const cut = cutOf(gpu, p, Math.ceil(M / choice.rows) * Math.ceil(N / choice.columns) * batch);
+    if (!cut) recordProduct(gpu, p, strides, choice);
+    else sumInParts(gpu, p, cut, (part) => recordWhole(gpu, part));
   } else if (p.activation) {
     // Pieces may be terms of a sum: the activation comes after the last one.
     const z = p.z ?? gpu.like(p.c);
@@ -234,6 +238,11 @@ export function gemm(gpu: Gpu, product: Product): void {
 
 function isBound(array: GpuArray | null | undefined): boolean {
   return array?.isInOneChunk !== false;
+}
+
+function recordWhole(gpu: Gpu, p: Product): void {
+  const strides = stridesOf(p);
+  recordProduct(gpu, p, strides, choose(gpu, p, strides));
 }
 
 /** Records products whose arrays can be bound. */
@@ -282,8 +291,8 @@ function recordDispatches(
     scale: p.scale ?? 1,
   };
   const kernel = kernelOf(variant, storeOf(p));
-  // Each group of rows is in the sum of one expert.
-  const terms = p.routing === "collect" ? params.sums : batch * params.sums;
+  // Each group of rows is in the sum of one expert, or in its parts.
+  const terms = p.routing === "collect" ? params.inner * params.sums : batch * params.sums;
   const [x, y] = grid1d(Math.ceil(N / columns) * Math.ceil(M / rows));
   for (let first = 0; first < batch; first += MOST_PRODUCTS) {
     const count = Math.min(MOST_PRODUCTS, batch - first);

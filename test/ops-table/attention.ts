@@ -149,6 +149,35 @@ const caches: readonly Case[] = [
   },
 ];
 
+/** More queries, keys and channels than a tile holds; what has no formula is in attention-tiles.test.ts. */
+const tiles: readonly Case[] = [
+  {
+    name: "several tiles, causal",
+    inputs: [...qkv({ T: 70, S: 75, D: 36 }), padding(2, 75), biased([2, 70, 75])],
+    attrs: { ...two, causal: true },
+    backward: absolute(4e-5),
+  },
+  {
+    name: "a bias of the keys of several tiles",
+    inputs: [...qkv({ B: 3, T: 66, S: 67 }), null, biased([3, 1, 1, 67])],
+    attrs: two,
+    backward: absolute(4e-5),
+  },
+  {
+    name: "a bias of the queries of several tiles, the first entry without keys",
+    inputs: [
+      ...qkv({ B: 3, T: 66, S: 67 }),
+      R.indices(
+        [3, 67],
+        Array.from({ length: 3 * 67 }, (_, i) => (i < 67 ? 0 : 1)),
+      ),
+      biased([2, 66, 1]),
+    ],
+    attrs: two,
+    backward: absolute(4e-5),
+  },
+];
+
 /** One token after a cache: without gradients, all adapters have one kernel for it. */
 const tokens: readonly Case[] = [
   { name: "a token", inputs: [...qkv({ T: 1, S: 37 }), null, null], attrs: two },
@@ -307,10 +336,9 @@ export const attention = row(ops.attention, {
   },
   // Scores of 1e60.
   without: ["1e30"],
-  // Head sizes are constants of its kernels.
+  // Head sizes are constants of the kernel of single queries.
   constants: [2],
-  pipelines: 30,
-  cases: [...plain, ...biases, ...grouped, ...caches, ...tokens, ...blocks, ...extremes],
+  cases: [...plain, ...biases, ...grouped, ...caches, ...tiles, ...tokens, ...blocks, ...extremes],
   // Softmax 3e-7 for each weight; values and gradients of up to 4 are multiplied with it.
   forward: absolute(2e-6),
   backward: absolute(8e-6),

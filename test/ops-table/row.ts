@@ -64,8 +64,6 @@ export interface Expectations {
   readonly halves?: false | "forward";
   /** Dimensions of the main input that are constants of a kernel: other lengths of them compile. */
   readonly constants?: readonly number[];
-  /** The most kernels that the op uses over all its classes, of both variants. Default: 16. */
-  readonly pipelines?: number;
 }
 
 export interface Row extends Expectations {

@@ -1,0 +1,112 @@
+// The tiles of attention on GPUs beside the products of software adapters, which the op table holds against float64:
+// sizes for which central differences would take too long.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Gpu } from "../src/array/index.ts";
+import { attention, Stream, type Tensor, tensor } from "../src/autograd/index.ts";
+import { assertBitEqual } from "./compare.ts";
+import { bothKernels } from "./device.ts";
+import { assertWithin } from "./ops-table/bounds.ts";
+import { draw, dropped } from "./ops-table/drawing.ts";
+
+const { software, hardware } = await bothKernels();
+const test = suite("attention in tiles");
+
+interface Setting {
+  readonly B?: number;
+  readonly T: number;
+  readonly S: number;
+  readonly D: number;
+  readonly heads?: number;
+  readonly kvHeads?: number;
+  readonly keyLength?: number;
+  readonly causal?: boolean;
+  readonly p?: number;
+  readonly bias?: readonly number[];
+  /** Keys of the first entry that are padding. */
+  readonly padded?: number;
+}
+
+const NAMES = ["y", "dq", "dk", "dv", "dbias"];
+
+/** y and the gradients of all inputs that have one. */
+async function attend(gpu: Gpu, setting: Setting): Promise<Float32Array[]> {
+  const { B = 2, T, S, D, heads = 2, kvHeads = heads, keyLength = S, causal, p = 0, padded = 0 } = setting;
+  const random = (name: string, shape: readonly number[]): Tensor => {
+    const size = shape.reduce((product, n) => product * n, 1);
+    const made = tensor(gpu, Stream.seed(5).fold(name).normal(size), shape);
+    made.requiresGrad = true;
+    return made;
+  };
+  const [q, k, v] = [
+    random("q", [B, T, heads * D]),
+    random("k", [B, S, kvHeads * D]),
+    random("v", [B, S, kvHeads * D]),
+  ];
+  const bias = setting.bias ? random("bias", setting.bias) : null;
+  const see = Int32Array.from({ length: B * keyLength }, (_, i) => (i < padded ? 0 : 1));
+  const keep = padded > 0 ? tensor(gpu, see, [B, keyLength]) : null;
+  const dropout = p > 0 ? { p, draw: draw(gpu, dropped) } : undefined;
+  const dy = random("dy", [B, T, heads * D]);
+  const y = attention(q, k, v, keep, { heads, kvHeads, keyLength, causal, bias, dropout });
+  y.backward(dy);
+  const results = [y, ...[q, k, v, bias].flatMap((x) => (x?.grad ? [x.grad] : []))];
+  const values = await Promise.all(results.map(async (x) => Float32Array.from(await x.data())));
+  for (const x of [q, k, v, bias, keep, dy, y]) x?.dispose();
+  return values;
+}
+
+const settings: Readonly<Record<string, Setting>> = {
+  "dropout, a cache, shared heads": {
+    T: 70,
+    S: 140,
+    D: 36,
+    heads: 4,
+    kvHeads: 2,
+    keyLength: 77,
+    causal: true,
+    p: 0.3,
+    bias: [4, 1, 77],
+    padded: 40,
+  },
+  "dropout, every key of an entry masked": { B: 3, T: 9, S: 66, D: 8, p: 0.2, padded: 66 },
+  "more queries than keys": { T: 130, S: 33, D: 8, bias: [33] },
+  "a bias of one number, summed in parts": { B: 5, T: 65, S: 40, D: 8, causal: false, bias: [1] },
+  "a bias of one column of queries, in parts": {
+    B: 4,
+    T: 66,
+    S: 70,
+    D: 8,
+    causal: true,
+    bias: [66, 1],
+    p: 0.3,
+    keyLength: 69,
+  },
+  "a head of 130 channels, in two slices": { B: 1, T: 10, S: 35, D: 130, heads: 1, causal: true },
+};
+
+for (const [name, setting] of Object.entries(settings)) {
+  test(name, async () => {
+    const expected = await attend(software, setting);
+    const first = await attend(hardware, setting);
+    const second = await attend(hardware, setting);
+    assert.is(first.length, expected.length);
+    for (const [i, values] of expected.entries()) {
+      // Sums of up to 1,000 terms, and those of a bias of all scores.
+      const most = values.reduce((top, value) => Math.max(top, Math.abs(value)), 1);
+      assertWithin(first[i] as Float32Array, values, () => 1e-5 * most, NAMES[i] as string);
+      assertBitEqual(second[i] as Float32Array, first[i] as Float32Array, `${NAMES[i]}, second run`);
+    }
+  });
+}
+
+test("head sizes up to a multiple of 32 have one kernel", async () => {
+  const { device } = hardware;
+  const small = { B: 1, T: 9, S: 9 };
+  await attend(hardware, { ...small, D: 8 });
+  const before = device.statistics().kernels;
+  for (const D of [4, 12, 24, 32]) await attend(hardware, { ...small, D });
+  assert.is(device.statistics().kernels, before);
+});
+
+test.run();
