@@ -21,8 +21,10 @@ const LEAST_SIDE = 64;
 /** Texels of one operand, 16 MiB: larger ones are packed in slices. */
 const MOST_TEXELS = 2 ** 20;
 
+type PackTraits = Pick<Gpu, "isSoftware" | "subgroupSize" | "maxBindingBytes">;
+
 /** Rows of an operand that are packed at once: whole panels. */
-function mostRows(gpu: Gpu, K: number): number {
+function mostRows(gpu: Pick<Gpu, "maxBindingBytes">, K: number): number {
   const rows = Math.floor(gpu.maxBindingBytes / SCRATCH_ROW_BYTES);
   const texels = Math.min(MOST_TEXELS, rows * SCRATCH_WIDTH);
   return Math.floor(texels / Math.ceil(K / 4) / PANEL) * PANEL;
@@ -36,19 +38,23 @@ export interface Packed {
   readonly right: ScratchTexture;
 }
 
-/** Whether a product gains by packing: each element of an operand is read many times, and there is one of each. */
-export function isWorthPanels(gpu: Gpu, { M, N, K, batch = 1, routing, sums = 1 }: Product): boolean {
+/** Whether the operands of a product can be packed: there is one of each, and the subgroups are those of the kernel. */
+export function canPack(gpu: PackTraits, { K, batch = 1, routing, sums = 1 }: Product): boolean {
   return (
     gpu.isSoftware &&
     gpu.subgroupSize === PANEL_LANES &&
     batch === 1 &&
     routing === undefined &&
     sums === 1 &&
-    Math.min(M, N) >= LEAST_SIDE &&
     K > 0 &&
-    M * N * K >= LEAST_WORK &&
     mostRows(gpu, K) >= LEAST_SIDE
   );
+}
+
+/** Whether a product gains by packing: each element of an operand is read many times. */
+export function isWorthPanels(gpu: PackTraits, p: Product): boolean {
+  const { M, N, K } = p;
+  return canPack(gpu, p) && Math.min(M, N) >= LEAST_SIDE && M * N * K >= LEAST_WORK;
 }
 
 /** Whether a product wins back what compiling the kernel of two panels takes. */

@@ -1,51 +1,30 @@
-import { type DType, type Gpu, type GpuArray, isHalf } from "../array/index.ts";
-import { grid1d, type KernelSpec, type MatrixSizes, type ScratchTexture } from "../gpu/index.ts";
+import { type Gpu, type GpuArray, isHalf } from "../array/index.ts";
+import { grid1d, type KernelSpec, type ScratchTexture } from "../gpu/index.ts";
 import { activate, activationCode } from "./activation.ts";
 import { castArray } from "./cast.ts";
 import { contract } from "./contraction.ts";
-import { isWorthPanels, isWorthTwoPanels, PANEL, packed } from "./gemm-panels.ts";
+import {
+  type Choice,
+  choiceOf,
+  type Fours,
+  foursOf,
+  type MatrixTiles,
+  PANELS,
+  type Variant,
+} from "./gemm-forms.ts";
+import { packed } from "./gemm-panels.ts";
 import { type Product, type Strides, stridesOf } from "./product.ts";
+import { formOf } from "./product-forms.ts";
 import { contractionOf, productOf } from "./product-pieces.ts";
 import { cutOf, sumInParts } from "./split-sums.ts";
 import { storedAs } from "./stored.ts";
 
 export type { Layout, Product } from "./product.ts";
 
-type Entry = "nn" | "nt" | "tn";
 /** What is done with a result: the library of shaders/lib that stores it. */
 type Store = "gemm_store" | "gemm_store_activated" | "gemm_store_added";
 
-interface Fours {
-  readonly loads: boolean;
-  readonly stores: boolean;
-}
 const NO_FOURS: Fours = { loads: false, stores: false };
-
-/** What one kernel is made of but for its store; see `kernelOf`. */
-interface Variant {
-  readonly shader: string;
-  readonly entry: string;
-  /** Lanes of its subgroups; 0: of no matter. */
-  readonly lanes?: number;
-  /** Loads, and stores, four floats at a time. */
-  readonly fours?: Fours;
-  /** Element type of b: halves are read as they are stored. */
-  readonly typeOfB?: DType;
-  /** Twice the rows in a tile: for large products. */
-  readonly isTall?: boolean;
-  /** Rows and columns of a tile; 0: of no matter. */
-  readonly tile?: number;
-  readonly matrices?: MatrixTiles;
-}
-
-/** Tiles of matrices that subgroups multiply; `alongK`: columns of b lie along K. */
-interface MatrixTiles extends MatrixSizes {
-  readonly tile: 64 | 128;
-  readonly alongK: boolean;
-}
-
-/** Its operands are packed into textures first. */
-const PANELS = "matmul_panels";
 
 const kernels = new Map<string, KernelSpec>();
 
@@ -93,33 +72,6 @@ function kernelOf(variant: Variant, store: Store): KernelSpec {
   return kernel;
 }
 
-/** The barrier-free kernel of these operands, or null where only the plain one is left. */
-function subgroupEntry(p: Product, lanes: number): Entry | null {
-  if (lanes !== 4 && lanes !== 8) return null;
-  if (p.transposeA) return p.transposeB ? null : "tn";
-  return p.transposeB ? "nt" : "nn";
-}
-
-/** Whether vec4 may be loaded and stored along the contiguous dimensions: what they start at is a multiple of four. */
-function foursOf(p: Product, s: Strides): Fours {
-  const inFours = (...all: number[]): boolean => all.every((n) => n % 4 === 0);
-  const rowA = p.transposeA ? s.a_column : s.a_row;
-  const rowB = p.transposeB ? s.b_column : s.b_row;
-  // Where the sum is over rows of both, each is a whole one.
-  const K = p.transposeA ? 0 : p.K;
-  return {
-    loads:
-      inFours(K, rowA, s.start_a, s.stride_a, s.inner_a, s.sum_a) &&
-      inFours(rowB, s.start_b, s.stride_b, s.inner_b, s.sum_b),
-    stores: inFours(p.N, s.c_row, s.start_c, s.stride_c, s.inner_c),
-  };
-}
-
-/** Below that a tile of matrices is mostly empty. */
-function isWorthMatrices({ M, N, K }: Product): boolean {
-  return M >= 32 && N >= 32 && K >= 32;
-}
-
 /** What specialises shaders/matmul_matrix.wgsl. */
 export function matrixParts(tiles: MatrixTiles): Required<Pick<KernelSpec, "uses" | "constants">> {
   const { rows, columns, step, subgroup, depth, tile, alongK } = tiles;
@@ -135,67 +87,10 @@ export function matrixParts(tiles: MatrixTiles): Required<Pick<KernelSpec, "uses
   return { uses: {}, constants };
 }
 
-/** Large tiles load less for each result; small ones are more in number, so that all of a GPU's processors have one. */
-function tileOf({ M, N, batch = 1 }: Product): 64 | 128 {
-  if (Math.min(M, N) <= 64) return 64;
-  const large = Math.ceil(M / 128) * Math.ceil(N / 128) * batch;
-  return large >= MANY_TILES ? 128 : 64;
-}
-const MANY_TILES = 128;
-
-/** Products from so many multiplications on win back what compiling a taller kernel takes. */
-const TALL = 2 ** 22;
-
-/** Rows of one workgroup of a barrier-free kernel. */
-function subgroupRows(entry: Entry, lanes: number, { M, N, K, batch = 1 }: Product): 8 | 16 | 32 {
-  if (entry === "tn") return 16;
-  if (lanes === 4) return 8;
-  return M >= 32 && batch * M * N * K >= TALL ? 32 : 16;
-}
-
-interface Choice {
-  readonly variant: Variant;
-  readonly rows: number;
-  readonly columns: number;
-}
-
-/** Chosen by adapter class, what is transposed, whether there is one row, and whether sizes are multiples of four. */
+/** The kernel of a product: of the form that was chosen for its like, else of the fixed table's. */
 function choose(gpu: Gpu, p: Product, strides: Strides): Choice {
-  const lanes = gpu.isSoftware ? gpu.subgroupSize : 0;
-  const entry = subgroupEntry(p, lanes);
   const fours = foursOf(p, strides);
-  const typeOfB = p.b.dtype;
-  const isSum = (p.sums ?? 1) > 1 || p.routing === "collect";
-  if (p.M === 1 && !p.transposeA && p.transposeB && !isSum) {
-    return { variant: { shader: "matmul_vector", entry: "nt", lanes, fours, typeOfB }, rows: 1, columns: 4 };
-  }
-  const { matrices } = gpu;
-  if (matrices && typeOfB === "f16" && !p.transposeA && !isSum && isWorthMatrices(p)) {
-    const tile = tileOf(p);
-    const made = { ...matrices, tile, alongK: p.transposeB === true };
-    const variant = { shader: "matmul_matrix", entry: "matrix", fours, typeOfB, matrices: made };
-    return { variant, rows: tile, columns: tile };
-  }
-  if (!gpu.isSoftware) {
-    const tile = tileOf(p);
-    return {
-      variant: { shader: "matmul_tiled", entry: "tiled", fours, typeOfB, tile },
-      rows: tile,
-      columns: tile,
-    };
-  }
-  if (isWorthPanels(gpu, p)) {
-    const stores = { loads: true, stores: fours.stores };
-    const isTall = isWorthTwoPanels(p);
-    const variant = { shader: PANELS, entry: "panels", fours: stores, isTall };
-    return { variant, rows: isTall ? 2 * PANEL : PANEL, columns: PANEL };
-  }
-  if (!entry || (isSum && entry !== "tn"))
-    return { variant: { shader: "matmul", entry: "plain", typeOfB }, rows: 32, columns: 32 };
-  const shader = lanes === 4 ? "matmul_subgroup4" : "matmul_subgroup";
-  const rows = subgroupRows(entry, lanes, p);
-  const variant = { shader, entry, lanes, fours, typeOfB, isTall: rows === 32 };
-  return { variant, rows, columns: 4 * lanes };
+  return choiceOf(gpu, p, formOf(gpu, p, fours), fours);
 }
 
 function storeOf({ activation, accumulate }: Product): Store {
