@@ -1,6 +1,6 @@
 // Softmax and log-softmax over the last dimension: y = exp(x - m) / Σ exp(x - m), y = (x - m) - log Σ exp(x - m),
 // m the row's maximum, so that exp never overflows. x [rows, C] -> y [rows, C]. Workgroup: one row.
-// dx = y (dy - Σ dy y) and dx = dy - exp(y) Σ dy. Reads 2 (backward 4), writes 1.
+// dx = y (dy - Σ dy y) and dx = dy - exp(y) Σ dy. Reads 2 (backward 4, of the logarithm 3), writes 1.
 // use: lib/vec4
 // use: lib/nan
 // use: lib/row_workgroup
@@ -15,15 +15,29 @@ struct Params { rows: u32, columns: u32 }
 
 struct Row { maximum: f32, sum: f32 }
 
+// Both in one pass: a lane's sum shrinks when its maximum rises. Four at a time, so that it does for each fourth at most.
 fn measure(row: u32, lane: u32) -> Row {
   let base = row * params.columns;
-  var top = T(-3.4e38);
-  for (var c = lane; c < params.columns; c += LANES) { top = max(top, x[base + c]); }
-  let maximum = row_max(fold_max(top), lane);
+  var top = T(LOWEST);
   var sum = T(0.0);
-  for (var c = lane; c < params.columns; c += LANES) { sum += exp_nan(x[base + c] - maximum); }
-  return Row(maximum, row_sum(fold_sum(sum), lane));
+  for (var c = lane; c < params.columns; c += 4u * LANES) {
+    let v0 = value(base, c);
+    let v1 = value(base, c + LANES);
+    let v2 = value(base, c + 2u * LANES);
+    let v3 = value(base, c + 3u * LANES);
+    let higher = max(max(max(v0, v1), max(v2, v3)), top);
+    sum = sum * exp(top - higher) + share(v0, higher, c) + share(v1, higher, c + LANES)
+        + share(v2, higher, c + 2u * LANES) + share(v3, higher, c + 3u * LANES);
+    top = higher;
+  }
+  let maximum = row_max(fold_max(top), lane);
+  return Row(maximum, row_sum(fold_sum(sum * exp(top - maximum)), lane));
 }
+
+const LOWEST: f32 = -3.4e38;
+// Beyond the row: the lowest, and no share of the sum.
+fn value(base: u32, c: u32) -> T { return select(T(LOWEST), x[base + min(c, params.columns - 1u)], c < params.columns); }
+fn share(v: T, maximum: T, c: u32) -> T { return select(T(0.0), exp_nan(v - maximum), c < params.columns); }
 
 @compute @workgroup_size(LANES)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
