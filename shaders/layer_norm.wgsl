@@ -157,20 +157,34 @@ fn backward_x(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   }
 }
 
-// Parts of dweight = Σ dy xhat and dbias = Σ dy: each of `parts` adds up `block` rows. Thread: one column of one part.
+// Parts of dweight = Σ dy xhat and dbias = Σ dy: each of `parts` adds up `block` rows. Thread: COLUMNS columns of one part,
+// which share the loads of mean and rstd, as many columns apart as there are threads to a part.
+const COLUMNS: u32 = 1u;
+
 @compute @workgroup_size(64)
 fn backward_weight(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = unfold(group, groups) * 64u + lane;
-  if (i >= params.parts * params.columns) { return; }
-  let c = i % params.columns;
-  let part = i / params.columns;
-  var dw = T(0.0);
-  var db = T(0.0);
+  let threads = (params.columns + COLUMNS - 1u) / COLUMNS;
+  if (i >= params.parts * threads) { return; }
+  let first = i % threads;
+  let part = i / threads;
+  var dw: array<T, COLUMNS>;
+  var db: array<T, COLUMNS>;
   for (var r = part * params.block; r < min((part + 1u) * params.block, params.rows); r++) {
-    let g = dy[r * params.columns + c];
-    db += g;
-    dw += g * ((x[r * params.columns + c] - mean_saved[r]) * rstd_saved[r]);
+    let mu = mean_saved[r];
+    let scale = rstd_saved[r];
+    for (var k = 0u; k < COLUMNS; k++) {
+      let at = r * params.columns + min(first + k * threads, params.columns - 1u);
+      let g = dy[at];
+      db[k] += g;
+      dw[k] += g * ((x[at] - mu) * scale);
+    }
   }
-  dweight[i] = dw;
-  dbias[i] = db;
+  for (var k = 0u; k < COLUMNS; k++) {
+    let c = first + k * threads;
+    if (c < params.columns) {
+      dweight[part * params.columns + c] = dw[k];
+      dbias[part * params.columns + c] = db[k];
+    }
+  }
 }

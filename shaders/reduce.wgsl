@@ -28,16 +28,26 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (lane == 0u) { y[i] = total; }
 }
 
-// Thread: one column of one part. `inner` counts groups of WIDTH.
+// Thread: COLUMNS columns of one part, as many columns apart as there are threads to a part. `inner` counts groups of WIDTH.
+const COLUMNS: u32 = 1u;
+
 @compute @workgroup_size(64)
 fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = unfold(group, groups) * 64u + lane;
-  if (i >= params.outer * params.parts * params.inner) { return; }
-  let column = i % params.inner;
-  let part = (i / params.inner) % params.parts;
-  let outer = i / (params.inner * params.parts);
+  let threads = (params.inner + COLUMNS - 1u) / COLUMNS;
+  if (i >= params.outer * params.parts * threads) { return; }
+  let first = i % threads;
+  let part = (i / threads) % params.parts;
+  let outer = i / (threads * params.parts);
   let end = min((part + 1u) * params.block, params.rows);
-  var sum = T(0.0);
-  for (var r = part * params.block; r < end; r++) { sum += x[(outer * params.rows + r) * params.inner + column]; }
-  partial[i] = sum;
+  var sum: array<T, COLUMNS>;
+  for (var r = part * params.block; r < end; r++) {
+    for (var k = 0u; k < COLUMNS; k++) {
+      sum[k] += x[(outer * params.rows + r) * params.inner + min(first + k * threads, params.inner - 1u)];
+    }
+  }
+  for (var k = 0u; k < COLUMNS; k++) {
+    let column = first + k * threads;
+    if (column < params.inner) { partial[(outer * params.parts + part) * params.inner + column] = sum[k]; }
+  }
 }

@@ -18,7 +18,12 @@ const TOGETHER = 4;
 const forwardKernel = rowKernel("layer_norm", "forward", {}, TOGETHER);
 const forwardSumKernel = rowKernel("layer_norm", "forward_sum", { seen: "total[i]" }, TOGETHER);
 const backwardXKernel = rowKernel("layer_norm", "backward_x", {}, TOGETHER);
-const backwardWeightKernel = columnKernel("layer_norm", "backward_weight");
+/** Columns of a thread of the weight gradient on software adapters, which have enough threads at any size. */
+const COLUMNS = 4;
+const backwardWeightKernels = {
+  hardware: columnKernel("layer_norm", "backward_weight"),
+  software: columnKernel("layer_norm", "backward_weight", { COLUMNS: `${COLUMNS}u` }),
+};
 /** Rows that one thread of the weight gradient adds up. */
 const BLOCK = 32;
 
@@ -158,7 +163,9 @@ function gradientOfWeight(
   const { rows, columns } = rowsOf(x.shape);
   const parts = Math.ceil(rows / BLOCK);
   const parted = { dweight: gpu.empty([parts, columns]), dbias: gpu.empty([parts, columns]) };
-  const { kernel, columns: groups } = backwardWeightKernel(columns);
+  const { kernel, columns: groups } =
+    backwardWeightKernels[gpu.isSoftware ? "software" : "hardware"](columns);
+  const across = Math.ceil(groups / (gpu.isSoftware ? COLUMNS : 1));
   const length = BLOCK * columns;
   runRows(gpu, kernel, {
     rows: parts,
@@ -171,7 +178,7 @@ function gradientOfWeight(
       block: BLOCK,
     }),
     count: "parts",
-    grid: (n) => threads(n * groups),
+    grid: (n) => threads(n * across),
   });
   sumMiddle(gpu, parted.dweight, 1, parts, columns, { into: dweight });
   if (dbias) sumMiddle(gpu, parted.dbias, 1, parts, columns, { into: dbias });

@@ -2,13 +2,17 @@ import { type Gpu, type GpuArray, type Shape, sameShape } from "../array/index.t
 import { grid1d, type KernelSpec } from "../gpu/index.ts";
 import { type AxesAttrs, axesOf, middleOf, reducedShape, stretchedOver } from "./axes.ts";
 import { defineOp } from "./define-op.ts";
-import { contiguous, rowKernel } from "./kernels.ts";
+import { columnKernel, contiguous, rowKernel } from "./kernels.ts";
 import { labelOf, runRows, threads } from "./ranges.ts";
 import { eachSlab } from "./slabs.ts";
 
 const rowsKernel = rowKernel("reduce", "rows");
-const columnsOfFour: KernelSpec = { shader: "reduce", entry: "columns" };
-const columnsOfOne: KernelSpec = { shader: "reduce", entry: "columns", uses: { "lib/vec4": "lib/scalar" } };
+/** Columns of a thread on software adapters, which have enough threads at any size. */
+const COLUMNS = 4;
+const columnsKernels = {
+  hardware: columnKernel("reduce", "columns"),
+  software: columnKernel("reduce", "columns", { COLUMNS: `${COLUMNS}u` }),
+};
 
 /** Rows added up one after the other: short blocks keep the rounding error small and the parts parallel. */
 const BLOCK = 64;
@@ -92,7 +96,7 @@ interface Blocks {
 function sumBlocks(gpu: Gpu, x: GpuArray, partial: GpuArray, sizes: Blocks): void {
   const { outer, rows, parts, inner, block } = sizes;
   const most = gpu.maxBindingBytes / x.itemBytes;
-  const { kernel, groups } = columnsKernel(inner);
+  const { kernel, groups, across } = columnsKernel(gpu, inner);
   const params = { columns: 0, inner: groups, block };
   if (rows * inner <= most || block * inner > most) {
     eachSlab(
@@ -100,9 +104,9 @@ function sumBlocks(gpu: Gpu, x: GpuArray, partial: GpuArray, sizes: Blocks): voi
       labelOf(kernel),
       { outer, inner, arrays: { x, partial }, written: ["partial"] },
       (part, n, m) => {
-        const own = columnsKernel(m);
+        const own = columnsKernel(gpu, m);
         const all = { ...params, inner: own.groups, outer: n, rows, parts };
-        gpu.run(own.kernel, part, all, threads(n * parts * own.groups));
+        gpu.run(own.kernel, part, all, threads(n * parts * own.across));
       },
     );
     return;
@@ -118,15 +122,22 @@ function sumBlocks(gpu: Gpu, x: GpuArray, partial: GpuArray, sizes: Blocks): voi
       lengths: { x: block * inner },
       params: (first, n) => ({ ...params, outer: 1, rows: Math.min(n * block, rows - first * block) }),
       count: "parts",
-      grid: (n) => threads(n * groups),
+      grid: (n) => threads(n * across),
     });
   }
 }
 
-function columnsKernel(inner: number): { readonly kernel: KernelSpec; readonly groups: number } {
-  return inner % 4 === 0
-    ? { kernel: columnsOfFour, groups: inner / 4 }
-    : { kernel: columnsOfOne, groups: inner };
+interface ColumnsKernel {
+  readonly kernel: KernelSpec;
+  /** Columns, in groups of four where they are. */
+  readonly groups: number;
+  /** Threads of a part. */
+  readonly across: number;
+}
+
+function columnsKernel({ isSoftware }: Gpu, inner: number): ColumnsKernel {
+  const { kernel, columns: groups } = columnsKernels[isSoftware ? "software" : "hardware"](inner);
+  return { kernel, groups, across: isSoftware ? Math.ceil(groups / COLUMNS) : groups };
 }
 
 /** Σ over `axes` (as axesOf gives them), as `shape`; as the gradient of the op's input `i`, where that is given. */
