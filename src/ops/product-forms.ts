@@ -27,16 +27,20 @@ export function formOf(gpu: Gpu, p: Product, fours: Fours): Form {
   return form && canCompute(gpu, p, form) ? form : tableForm(gpu, p);
 }
 
-/** The forms that a device's products have from now on, beside the fixed table's; null: none. Gives back those before. */
-export function chooseForms(gpu: Gpu, forms: Forms | null): Forms | null {
-  const { forms: before = null, listener = null } = devices.get(gpu) ?? {};
-  place(gpu, { forms, listener });
-  return before;
+/** The forms that a device's products have beside the fixed table's; null: none. */
+export function formsInForce(gpu: Gpu): Forms | null {
+  return devices.get(gpu)?.forms ?? null;
+}
+
+/** The forms that a device's products have from now on, beside the fixed table's; null: none. */
+export function chooseForms(gpu: Gpu, forms: Forms | null): void {
+  place(gpu, { forms, listener: devices.get(gpu)?.listener ?? null });
 }
 
 /** Runs `body`, whose products have these forms. */
 export function withForms(gpu: Gpu, forms: Forms | null, body: () => void): void {
-  const before = chooseForms(gpu, forms);
+  const before = formsInForce(gpu);
+  chooseForms(gpu, forms);
   try {
     body();
   } finally {

@@ -43,6 +43,14 @@ export {
 } from "./inference.ts";
 export { InputSlots } from "./input-slots.ts";
 export {
+  checkKernelRecord,
+  type KernelAdapter,
+  type KernelRecord,
+  type PassOrder,
+  tuneKernels,
+  useKernels,
+} from "./kernel-record.ts";
+export {
   describeFresh,
   EMBEDDED,
   type LoadedModel,
@@ -118,4 +126,5 @@ export type {
   TrainingConsistency,
   TrainingOptions,
 } from "./training-loop.ts";
+export type { KernelOptions, TuningOptions } from "./tuning.ts";
 export { expectedCalibrationError, type Predictive, predictive } from "./uncertainty.ts";
