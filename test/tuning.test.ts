@@ -61,7 +61,7 @@ races(
     const { winner, ms, order } = await raced(times);
     assert.is(winner, "fast");
     assert.equal(ms, { table: 50, slow: 51, fast: 20 });
-    assert.equal(order, ["table", "slow", "fast", "fast", "table", "fast", "table"]);
+    assert.equal(order, ["table", "slow", "fast", "slow", "fast", "table", "fast", "table"]);
   },
 );
 
@@ -174,14 +174,14 @@ records("what is no record of this adapter is refused, and what was in force sta
   refused(
     software,
     record,
-    /the record is of .* \(hardware kernels.* this device is .* \(software kernels/,
+    /useKernels: the record of kernels is of .* \(hardware kernels.* this device is .* \(software kernels/,
     GpuError,
   );
   const elsewhere = { ...record, adapter: { ...record.adapter, name: "another" } };
   refused(
     hardware,
     elsewhere,
-    /the record is of another \(.*, this device is .*; tune on this one/,
+    /the record of kernels is of another \(.*, this device is .*; tune on this one/,
     GpuError,
   );
   const [[name, product] = ["", undefined]] = Object.entries(record.products);
@@ -365,7 +365,7 @@ training("options that do not go together are refused before anything runs", asy
   await refused(/fineTune: tune: rounds is 0/, { tune: { rounds: 0 } });
   await refused(/fineTune: tune.batches is 0, expected 1 or more/, { tune: { batches: 0 } });
   const elsewhere = { ...record, adapter: { ...record.adapter, name: "another" } };
-  await refused(/useKernels: the record is of another/, { kernels: elsewhere });
+  await refused(/fineTune: the record of kernels is of another/, { kernels: elsewhere });
 });
 
 training.run();

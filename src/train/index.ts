@@ -109,7 +109,7 @@ export {
   readTensors,
 } from "./pretrained.ts";
 export { type RouteScore, routeScores } from "./route-scores.ts";
-export { RunFolder } from "./run-folder.ts";
+export { KERNELS_FILE, RunFolder } from "./run-folder.ts";
 export { type SavableModel, type SaveModelOptions, saveModel } from "./save-model.ts";
 export {
   type AdaptedModel,
@@ -126,5 +126,5 @@ export type {
   TrainingConsistency,
   TrainingOptions,
 } from "./training-loop.ts";
-export type { KernelOptions, TuningOptions } from "./tuning.ts";
+export { checkKernelOptions, type KernelOptions, type TuningOptions } from "./tuning.ts";
 export { expectedCalibrationError, type Predictive, predictive } from "./uncertainty.ts";

@@ -65,19 +65,24 @@ export async function tuneKernels(
  * Captured steps keep the kernels that they were recorded with.
  */
 export function useKernels(gpu: Gpu, record: KernelRecord | null): void {
-  chooseForms(gpu, record && formsOf(gpu, record));
+  if (record) assertRecordOf(gpu, record, "useKernels");
+  chooseForms(gpu, record && formsOf(record));
 }
 
-/** Where a record chooses otherwise than the fixed table. Throws unless it was made for such a device. */
-function formsOf(gpu: Gpu, record: KernelRecord): Forms | null {
-  const { adapter, products } = checkKernelRecord(record, "useKernels: the record");
-  const own = adapterOf(gpu);
-  if (showAdapter(adapter) !== showAdapter(own))
-    throw new GpuError(
-      `useKernels: the record is of ${showAdapter(adapter)}, this device is ${showAdapter(own)}; tune on this one`,
-    );
+/** Where a record chooses otherwise than the fixed table. */
+function formsOf({ products }: KernelRecord): Forms | null {
   const chosen = Object.entries(products).filter(([, { form, table }]) => form !== table);
   return chosen.length > 0 ? new Map(chosen.map(([name, { form }]) => [name, form])) : null;
+}
+
+/** Throws unless this is a record, and of such a device. `what`: who asks. */
+export function assertRecordOf(gpu: Gpu, record: KernelRecord, what: string): void {
+  const { adapter } = checkKernelRecord(record, `${what}: the record`);
+  const [made, own] = [showAdapter(adapter), showAdapter(adapterOf(gpu))];
+  if (made !== own)
+    throw new GpuError(
+      `${what}: the record of kernels is of ${made}, this device is ${own}; tune on this one`,
+    );
 }
 
 function adapterOf({ device, isSoftware, subgroupSize, matrices }: Gpu): KernelAdapter {

@@ -132,6 +132,7 @@ export async function trainingLoop(
   options: TrainingOptions,
 ): Promise<FineTuneResult> {
   checkOptions(task, options);
+  checkKernelOptions(task.name, gpu, options);
   const { steps, batchSize, seed, evaluate } = options;
   const draws = set?.isMixture ? set : null;
   const order = epochs({ n: task.examples, batchSize, seed });
@@ -345,7 +346,6 @@ async function report(
 const GRANULARITIES: readonly Granularity[] = ["batch", "example", "token"];
 
 function checkOptions({ name, examples }: TrainingTask, options: TrainingOptions): void {
-  checkKernelOptions(name, options);
   const { steps, batchSize, routing = "batch", evaluate } = options;
   if (examples === 0) throw new ShapeError(`${name}: no training examples`);
   if (!(Number.isInteger(steps) && steps > 0))

@@ -1,7 +1,13 @@
 import type { Gpu } from "../array/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { checkRace, race, type TuneOptions } from "../ops/index.ts";
-import { type KernelRecord, type PassOrder, tuneKernels, useKernels } from "./kernel-record.ts";
+import {
+  assertRecordOf,
+  type KernelRecord,
+  type PassOrder,
+  tuneKernels,
+  useKernels,
+} from "./kernel-record.ts";
 
 export interface TuningOptions extends TuneOptions {
   /** Batches of the training that are run for their products, up to their gradients: from the first on. Default 8. */
@@ -78,8 +84,13 @@ async function tuned(
   return { ...(await tuneKernels(gpu, step, options)), passes };
 }
 
-/** Throws where options do not go together or make no sense. */
-export function checkKernelOptions(what: string, { tune, kernels, passesInOneBatch }: KernelOptions): void {
+/** Throws where options do not go together, make no sense, or are of another device. `what`: who asks. */
+export function checkKernelOptions(
+  what: string,
+  gpu: Gpu,
+  { tune, kernels, passesInOneBatch }: KernelOptions,
+): void {
+  if (kernels) assertRecordOf(gpu, kernels, what);
   if (tune && kernels)
     throw new ShapeError(
       `${what}: kernels are given and tune is too; a record is tuned already, leave out one`,
