@@ -8,7 +8,7 @@ import { describeKernels } from "../src/cli/kernels.ts";
 import { resolveConfig } from "../src/cli/presets.ts";
 import { overridesOf } from "../src/cli/train-flags.ts";
 import type { KernelRecord } from "../src/train/index.ts";
-import { adamix, scratchFolder, succeed } from "./cli-process.ts";
+import { adamix, scratchFolder, sentences, succeed } from "./cli-process.ts";
 
 const folder = scratchFolder();
 const cli = suite("kernels on the command line");
@@ -17,8 +17,11 @@ const runOf = (name: string): string => join(folder, name);
 const bytes = (...path: string[]): Buffer => readFileSync(join(folder, ...path));
 const json = (...path: string[]) => JSON.parse(bytes(...path).toString());
 
-const base = ["train", "--task", "sentiment", "--method", "adamix-lora", "--rank", "2", "--experts", "2"];
-const short = ["--steps", "2", "--batch-size", "2", "--limit-train", "8"];
+writeFileSync(join(folder, "train.tsv"), sentences(8));
+writeFileSync(join(folder, "dev.tsv"), sentences(4, 40));
+const task = ["--task", "text", "--model", "embedded", "--labels", "no,yes", "--data", folder];
+const base = ["train", ...task, "--method", "adamix-lora", "--rank", "2", "--experts", "2"];
+const short = ["--steps", "2", "--batch-size", "2"];
 
 const fails = async (code: number, message: RegExp, ...args: string[]): Promise<void> => {
   const { code: actual, stderr } = await adamix(...args);

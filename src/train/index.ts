@@ -7,6 +7,7 @@ export {
   type ImportOptions,
   importAdapter,
 } from "../formats/index.ts";
+export type { Form as ProductForm, Stopwatch, TunedProduct, TuneOptions } from "../ops/index.ts";
 export { type CostOptions, costOf, type MethodCost, parametersOf } from "./accounting.ts";
 export { type AdapterMemory, Adapters, type TaskLogits } from "./adapters.ts";
 export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
