@@ -135,6 +135,18 @@ for (const [name, on] of Object.entries(kernels))
     },
   );
 
+records("a long sum that a GPU takes in parts is heard as its parts", async () => {
+  const on = kernels.hardware;
+  const [M, K, N] = [8, 2048, 20];
+  const longSum = (): void =>
+    tidy(() => {
+      noGrad(() => matmul(zeros(on, [K, M]), zeros(on, [K, N]), { transposeA: true }));
+    });
+  const { products } = await tuneKernels(on, longSum, { rounds: 1, stopwatch: preferring("plain") });
+  assert.equal(Object.keys(products), ["tn 8x256x16, batch 8"]);
+  assert.is(products["tn 8x256x16, batch 8"]?.share, 1);
+});
+
 records("a record is in force until another one is, on its own Gpu, and goes through JSON", async () => {
   const on = kernels.hardware;
   const stopwatch = preferring("plain");
