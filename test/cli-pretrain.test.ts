@@ -66,6 +66,15 @@ cli(
   },
 );
 
+cli("a tuned training keeps its kernels; another one takes them and writes the same model", async () => {
+  const [tuned, again] = [join(folder, "tuned"), join(folder, "again")];
+  assert.match(await succeed(...command, "--tune", "--out", tuned), /tuned: \d of 8 kinds of products/);
+  await succeed(...command, "--kernels", tuned, "--out", again);
+  assert.ok(readdirSync(again).includes("kernels.json"));
+  for (const name of readdirSync(tuned))
+    assert.ok(readFileSync(join(again, name)).equals(readFileSync(join(tuned, name))), name);
+});
+
 cli("files, paragraphs and lines are texts", async () => {
   const path = join(folder, "paragraphs.txt");
   writeFileSync(path, "one\r\ntwo\r\n\r\n  three\n \n\nfour");
@@ -76,7 +85,7 @@ cli("files, paragraphs and lines are texts", async () => {
 });
 
 cli("flags of the other objective, and recipes that make no model, are refused in one line", async () => {
-  const base = { out: "x", resume: false, force: false };
+  const base = { out: "x", tune: false, resume: false, force: false };
   const refused = (options: Record<string, unknown>, message: RegExp): void => {
     assert.throws(() => pretrainCommand(["a"], { ...base, ...options }), message);
   };
@@ -97,6 +106,9 @@ cli("flags of the other objective, and recipes that make no model, are refused i
     /--split line is for files; with --column each row/,
   );
   refused({ objective: "masked", resume: true }, /--resume of --objective causal/);
+  refused({ objective: "masked", tune: true }, /--tune of --objective causal, which is masked here/);
+  refused({ objective: "causal", tune: true, kernels: "y" }, /--tune and --kernels: .* give one/);
+  refused({ objective: "causal", resume: true, tune: true }, /the recipe in x; leave --tune out/);
   const small = { vocabSize: 300, hiddenSize: 16, heads: 2, layers: 1, steps: 12 };
   const fails = async (recipe: PretrainCommand["recipe"], message: RegExp, to = "none"): Promise<void> => {
     const given: PretrainCommand = {

@@ -25,6 +25,7 @@ import {
   fineTuneCausal,
   learnMergeCausal,
   type StepReport,
+  type Stopwatch,
   scoreCompletions,
 } from "../src/train/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
@@ -201,7 +202,7 @@ async function tuned(family: (typeof families)[number], options: Partial<FineTun
   const method = adamixAdapter({ bottleneck: 6, experts: 2, targets: ["mlp.output"] });
   const set = new AdaptationSet(gpu, model, method, { stream: Stream.seed(1) });
   const reports: StepReport[] = [];
-  const { optimiser } = await fineTuneCausal(gpu, model, set, {
+  const { optimiser, kernels } = await fineTuneCausal(gpu, model, set, {
     train,
     steps: 40,
     batchSize: 6,
@@ -213,7 +214,7 @@ async function tuned(family: (typeof families)[number], options: Partial<FineTun
     ...options,
     onStep: (report) => reports.push(report),
   });
-  return { model, set, optimiser, frozen, reports, losses: reports.map(({ loss }) => loss) };
+  return { model, set, optimiser, kernels, frozen, reports, losses: reports.map(({ loss }) => loss) };
 }
 
 for (const family of families) {
@@ -270,6 +271,20 @@ for (const family of families) {
     });
   }
 }
+
+training("kernels that were tuned are kept, and repeat the run", async () => {
+  const [family] = families as [(typeof families)[number]];
+  const stopwatch: Stopwatch = async (run, name) => {
+    run();
+    return name.endsWith("plain") ? 1 : 2;
+  };
+  const first = await tuned(family, { steps: 3, tune: { rounds: 1, stopwatch, most: 3, batches: 2 } });
+  const { kernels } = first;
+  assert.ok(kernels && Object.values(kernels.products).some(({ form, table }) => form !== table));
+  const again = await tuned(family, { steps: 3, kernels });
+  assert.equal(again.losses, first.losses);
+  for (const run of [first, again]) for (const one of [run.set, run.optimiser, run.model]) one.dispose();
+});
 
 training("from the third step of each shape on nothing is created", async () => {
   const [family] = families as [(typeof families)[number]];

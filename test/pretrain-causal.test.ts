@@ -21,8 +21,10 @@ import {
   evaluateCausalLm,
   type FolderFiles,
   initCausalWeights,
+  type KernelRecord,
   pretrainCausalLm,
   pretrainDecoder,
+  type Stopwatch,
 } from "../src/train/index.ts";
 import { assertBitEqual, assertClose } from "./compare.ts";
 import { gpu as testGpu } from "./device.ts";
@@ -275,9 +277,7 @@ for (const given of [
         `${scores} ${made.loss}`,
       );
 
-      const from = new Map<string, Uint8Array>();
-      for (const [name, content] of saved[0] ?? [])
-        from.set(name, typeof content === "string" ? new TextEncoder().encode(content) : content);
+      const from = bytesOfFiles(saved[0]);
       const resumed = await pretrainDecoder(gpu, recipe, data, { from });
       assert.equal(resumed.files, made.files, "a resumed training writes the same files");
       const other = await pretrainDecoder(
@@ -292,5 +292,46 @@ for (const given of [
       );
     },
   );
+
+training("tuned: what goes on takes the kernels that it began with, and writes the same files", async () => {
+  const recipe = decoderRecipe({ ...RECIPE, steps: 4 });
+  const data = { train: lines.slice(0, 40), held: lines.slice(690) };
+  const saved: FolderFiles[] = [];
+  const stopwatch = (form: string): Stopwatch => {
+    return async (run, name) => {
+      run();
+      return name.endsWith(form) ? 1 : 2;
+    };
+  };
+  const made = await pretrainDecoder(gpu, recipe, data, {
+    tune: { rounds: 1, most: 3, stopwatch: stopwatch("plain") },
+    checkpoint: { everySteps: 2, save: (files) => void saved.push(files) },
+  });
+  const kernels: KernelRecord = JSON.parse(String(made.files.get("kernels.json")));
+  assert.ok(Object.values(kernels.products).some(({ form, table }) => form !== table));
+  const from = bytesOfFiles(saved[0]);
+  assert.equal((await pretrainDecoder(gpu, recipe, data, { from })).files, made.files, "gone on");
+  assert.equal((await pretrainDecoder(gpu, recipe, data, { kernels })).files, made.files, "again");
+  const refused = await pretrainDecoder(gpu, recipe, data, { from, kernels }).catch(String);
+  assert.match(String(refused), /goes on with the kernels that it began with; leave kernels out/);
+
+  const plain = await pretrainDecoder(gpu, recipe, data);
+  assert.not(plain.files.has("kernels.json"));
+  const same = await pretrainDecoder(gpu, recipe, data, {
+    tune: { rounds: 1, most: 3, stopwatch: stopwatch("none of them") },
+  });
+  const weights = ({ files }: { readonly files: FolderFiles }) => files.get("model.safetensors");
+  assert.equal(weights(same), weights(plain), "tuning leaves no trace where the table wins");
+});
+
+function bytesOfFiles(files: FolderFiles = new Map()): Map<string, Uint8Array> {
+  const encoder = new TextEncoder();
+  return new Map(
+    [...files].map(([name, content]) => [
+      name,
+      typeof content === "string" ? encoder.encode(content) : content,
+    ]),
+  );
+}
 
 training.run();

@@ -80,7 +80,7 @@ const training = z.strictObject({
   limitTrain: count.nullable().optional(),
   evaluateEverySteps: count.nullable().optional(),
   undrawn: z.enum(["authors", "zeroGrad", "skip"]).optional(),
-  passesInOneBatch: z.boolean().optional(),
+  passesInOneBatch: z.boolean().nullable().optional(),
 });
 
 const consistency = z.strictObject({
@@ -107,6 +107,8 @@ export const configSchema = z.strictObject({
   peft: peft.optional(),
   training: training.optional(),
   consistency: consistency.optional(),
+  tune: z.boolean().optional(),
+  kernels: path.nullable().optional(),
   out: path.optional(),
   force: z.boolean().optional(),
 });

@@ -14,6 +14,7 @@ import {
 } from "./config.ts";
 import { DEMO_STEPS, demoMethods } from "./demo-methods.ts";
 import { UsageError } from "./failure.ts";
+import { kernelsFile } from "./kernels.ts";
 import { resolveData, taskLabels } from "./tasks.ts";
 
 type Filled<T> = { readonly [K in keyof T]-?: Exclude<T[K], undefined> };
@@ -35,6 +36,10 @@ export interface TrainConfig {
   /** Either epochs or steps. */
   readonly training: Filled<Omit<TrainingSettings, keyof Length>> & Length;
   readonly consistency: Filled<ConsistencySettings> | undefined;
+  /** Whether kernels are tuned before the first step. */
+  readonly tune: boolean;
+  /** File of the record of kernels that are taken instead. */
+  readonly kernels: string | null;
   readonly out: string;
 }
 
@@ -154,11 +159,21 @@ export function resolveConfig(input: ConfigInput): TrainConfig {
       limitTrain: rest.limitTrain ?? null,
       evaluateEverySteps: rest.evaluateEverySteps ?? null,
       undrawn: rest.undrawn ?? preset.undrawn,
-      passesInOneBatch: rest.passesInOneBatch ?? true,
+      passesInOneBatch: rest.passesInOneBatch ?? null,
     },
     consistency: resolveConsistency(method, input, { isRegression: labels.length === 1 }),
+    ...resolveKernels(input),
     out: absolutePath(input.out ?? joinPath("runs", `${task}-${method}-seed${seed}`)),
   };
+}
+
+function resolveKernels({
+  tune = false,
+  kernels = null,
+}: ConfigInput): Pick<TrainConfig, "tune" | "kernels"> {
+  if (tune && kernels !== null)
+    throw new UsageError(`tune is true, and kernels are those of ${kernels}, tuned already; give one`);
+  return { tune, kernels: kernels === null ? null : kernelsFile(kernels) };
 }
 
 /** Whether a model's name is one of the hub: no file or folder of that name is here. */

@@ -2,15 +2,19 @@ import { holdOut } from "../data/index.ts";
 import { absolutePath, exists, joinPath, readBytes, writeFolderAtomic } from "../platform/index.ts";
 import {
   CHECKPOINT_FILES,
+  checkKernelOptions,
   type DecoderRecipe,
   type DecoderTexts,
   type DecoderTraining,
   decoderRecipe,
   type HeldOutScores,
+  KERNELS_FILE,
+  type KernelRecord,
   type PretrainReport,
   pretrainDecoder,
 } from "../train/index.ts";
 import { UsageError } from "./failure.ts";
+import { describeKernels, kernelsFile, readKernels } from "./kernels.ts";
 import type { PretrainCommand } from "./pretrain-flags.ts";
 import { readTexts } from "./pretrain-texts.ts";
 import { createProgress } from "./progress.ts";
@@ -28,13 +32,20 @@ export async function pretrainCausal(command: PretrainCommand): Promise<void> {
   const recipe = from ? recipeOf(from, out) : decoderRecipe(command.recipe);
   checkRecipe(recipe);
   const texts = await splitTexts(command);
+  const kernels = command.kernels === undefined ? null : readKernels(kernelsFile(command.kernels));
   await withGpu(command.device, async (gpu) => {
+    if (kernels) checkKernelOptions("pretrain", gpu, { kernels });
     print(`adamix pretrain on ${describeDevice(gpu)}`);
     print(describeRecipe(recipe, texts));
     print(from ? "reading the training so far ..." : "training the tokenizer ...");
     const progress = createProgress(recipe.steps);
+    const tune = {
+      onTuned: (record: KernelRecord): void => progress.note(`tuned: ${describeKernels(record)}`),
+    };
     const { files, ...scores } = await pretrainDecoder(gpu, recipe, texts, {
       from,
+      ...(command.tune && { tune }),
+      ...(kernels && { kernels }),
       reportEvery: Math.min(10, recipe.steps),
       onStart: ({ parameters, tokens }) =>
         progress.note(`${grouped(parameters)} parameters, ${grouped(tokens)} tokens to train on`),
@@ -73,7 +84,8 @@ function readCheckpoint(folder: string): Map<string, Uint8Array> {
     throw new UsageError(
       `pretrain: --resume: ${folder} has no ${absent.join(", ")}: ${absent.length === 1 ? "its training has finished, or was not saved" : "no training was saved there"} (--save-every)`,
     );
-  return new Map(CHECKPOINT_FILES.map((name) => [name, readBytes(joinPath(folder, name))]));
+  const tuned = exists(joinPath(folder, KERNELS_FILE)) ? [KERNELS_FILE] : [];
+  return new Map([...CHECKPOINT_FILES, ...tuned].map((name) => [name, readBytes(joinPath(folder, name))]));
 }
 
 function recipeOf(files: ReadonlyMap<string, Uint8Array>, folder: string): DecoderRecipe {

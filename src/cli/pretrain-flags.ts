@@ -22,6 +22,10 @@ export interface PretrainCommand {
   readonly recipe: Partial<EncoderRecipe> & Partial<DecoderRecipe>;
   readonly evaluateEvery?: number | undefined;
   readonly saveEvery?: number | undefined;
+  /** Whether kernels are timed first. */
+  readonly tune: boolean;
+  /** File of the kernels of another training, or its folder. */
+  readonly kernels?: string | undefined;
   readonly resume: boolean;
   readonly force: boolean;
   readonly device?: string | undefined;
@@ -117,6 +121,11 @@ export function addPretrainFlags(command: Command): Command {
   return command
     .option("--evaluate-every <n>", "steps between scores on held-out text, of causal", count)
     .option("--save-every <n>", "steps between saves from which --resume goes on, of causal", count)
+    .option("--tune", "time kernels before the first step, and take the fastest, of causal", false)
+    .option(
+      "--kernels <file>",
+      "repeat a tuned training to the bit: its folder, or its kernels.json, of causal",
+    )
     .option("--resume", "go on with the training that --out holds", false)
     .option("--force", "replace a model that is already there", false);
 }
@@ -128,18 +137,22 @@ export function pretrainCommand(
 ): PretrainCommand {
   const readOf = ({ flag }: RecipeFlag): unknown => options[new Option(flag).attributeName()];
   const given = RECIPE_FLAGS.filter((flag) => readOf(flag) !== undefined);
-  const { out, objective, column, split, evaluateEvery, saveEvery, resume, force, device } =
+  const { out, objective, column, split, evaluateEvery, saveEvery, tune, kernels, resume, force, device } =
     options as unknown as PretrainCommand; // commander has read them by the parsers above
   const recipe = Object.fromEntries(given.map((flag) => [flag.name, readOf(flag)]));
-  const command = { sources, out, objective, column, split, evaluateEvery, saveEvery, resume, force, device };
+  const saving = { evaluateEvery, saveEvery, resume, force };
+  const command = { sources, out, objective, column, split, tune, kernels, device, ...saving };
   refuseTogether(command, given);
   return { ...command, recipe };
 }
 
 function refuseTogether(command: Omit<PretrainCommand, "recipe">, recipeFlags: readonly RecipeFlag[]): void {
-  const { out, objective, column, split, evaluateEvery, saveEvery, resume, force } = command;
+  const { out, objective, column, split, evaluateEvery, saveEvery, tune, kernels, resume, force } = command;
   const longOf = ({ flag }: RecipeFlag): string => flag.split(" ")[0] ?? flag;
-  const fixed = [...(force ? ["--force"] : []), ...recipeFlags.map(longOf)];
+  const ofKernels = [...(tune ? ["--tune"] : []), ...(kernels === undefined ? [] : ["--kernels"])];
+  if (ofKernels.length > 1)
+    throw new UsageError("pretrain: --tune and --kernels: a record of kernels is tuned already; give one");
+  const fixed = [...(force ? ["--force"] : []), ...ofKernels, ...recipeFlags.map(longOf)];
   if (resume && objective === "causal" && fixed.length > 0)
     throw new UsageError(
       `pretrain: --resume goes on with the recipe in ${out}; leave ${fixed.join(", ")} out`,
@@ -151,6 +164,7 @@ function refuseTogether(command: Omit<PretrainCommand, "recipe">, recipeFlags: r
   if (objective === "masked") {
     for (const [flag, value] of Object.entries(ofCausal)) if (value !== undefined) others.push(flag);
     if (resume) others.push("--resume");
+    others.push(...ofKernels);
   }
   if (others.length > 0)
     throw new UsageError(

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { METHOD_NAMES } from "./config.ts";
 import { type Override, parseSet, parseValue } from "./config-file.ts";
+import { UsageError } from "./failure.ts";
 
 interface Flag {
   /** As commander takes it: `--lr <rate>`. */
@@ -81,20 +82,30 @@ export const TRAIN_FLAGS: readonly Flag[] = [
     help: "steps between evaluations",
     ofRun: true,
   },
+  {
+    flag: "--kernels <file>",
+    key: "kernels",
+    help: "repeat a tuned run to the bit: its folder, or its kernels.json",
+    as: "text",
+  },
   { flag: "--out <folder>", key: "out", help: "folder of the run", as: "text", ofRun: true },
 ];
 
 /** Adds the flags, --force and --set to a command. */
 export function addTrainFlags(command: Command): Command {
   for (const { flag, help } of TRAIN_FLAGS) command.option(flag, help);
-  command.option("--force", "replace a run that is already there");
+  addTune(command).option("--force", "replace a run that is already there");
   return addSet(command);
 }
 
 /** Adds the flags that say what is trained, and --set. */
 export function addModelFlags(command: Command): Command {
   for (const { flag, help, ofRun } of TRAIN_FLAGS) if (!ofRun) command.option(flag, help);
-  return addSet(command);
+  return addSet(addTune(command));
+}
+
+function addTune(command: Command): Command {
+  return command.option("--tune", "time kernels before the first step, and take the fastest");
 }
 
 function addSet(command: Command): Command {
@@ -112,9 +123,22 @@ export function overridesOf(options: Readonly<Record<string, unknown>>): Overrid
     const value = as === "text" ? text : as === "list" ? text.split(",") : parseValue(text, name);
     overrides.push({ key, value, flag: name });
   }
+  overrides.push(...kernelOverrides(options));
   if (options.force === true) overrides.push({ key: "force", value: true, flag: "--force" });
   for (const text of (options.set ?? []) as string[]) overrides.push(parseSet(text));
   return overrides;
+}
+
+/** Where kernels come from is said once: --tune stands above the kernels of a file, --kernels above its tune. */
+function kernelOverrides({ tune, kernels }: Readonly<Record<string, unknown>>): Override[] {
+  if (tune === true && kernels !== undefined)
+    throw new UsageError("--tune and --kernels: a record of kernels is tuned already; give one");
+  if (tune === true)
+    return [
+      { key: "tune", value: true, flag: "--tune" },
+      { key: "kernels", value: null, flag: "--tune" },
+    ];
+  return kernels === undefined ? [] : [{ key: "tune", value: false, flag: "--kernels" }];
 }
 
 /** Gathers the values of an option that may be repeated. */

@@ -3,9 +3,16 @@ import { Stream } from "../autograd/index.ts";
 import type { Encoded } from "../data/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
 import { AdaptationSet, type PeftMethod, warmUpWeight } from "../peft/index.ts";
-import type { FineTuneOptions, PretrainedFolder, TaskMetrics, TrainingConsistency } from "../train/index.ts";
+import type {
+  FineTuneOptions,
+  KernelRecord,
+  PretrainedFolder,
+  TaskMetrics,
+  TrainingConsistency,
+} from "../train/index.ts";
 import { lengthFor, loadEncoder, openEncoder } from "./encoder.ts";
 import { encodedSplit } from "./evaluation.ts";
+import { readKernels } from "./kernels.ts";
 import { methodOf, routerOf } from "./methods.ts";
 import type { TrainConfig } from "./presets.ts";
 import { limited, metricsOf, taskLabels } from "./tasks.ts";
@@ -22,12 +29,15 @@ export interface Prepared {
   readonly dev: readonly Encoded[];
   readonly method: PeftMethod;
   readonly steps: number;
+  /** Kernels of another run; null: the fixed table's, or tuned ones. */
+  readonly kernels: KernelRecord | null;
 }
 
 /** Reads and checks the encoder and the examples. */
 export async function prepare(config: TrainConfig): Promise<Prepared> {
   const { task, data, columns, training } = config;
   const method = methodOf(config);
+  const kernels = config.kernels === null ? null : readKernels(config.kernels);
   const source = await openEncoder(config.model);
   const maxLength = lengthFor(source, training.maxLength, method.virtualTokens);
   const labels = taskLabels(task, config.labels);
@@ -38,7 +48,7 @@ export async function prepare(config: TrainConfig): Promise<Prepared> {
   const examples = limited(all, training.limitTrain, training.seed);
   const steps = training.steps ?? Math.ceil(((training.epochs ?? 1) * examples.length) / training.batchSize);
   const metrics = metricsOf({ task, labels });
-  return { config, source, labels, metrics, maxLength, train: examples, dev, method, steps };
+  return { config, source, labels, metrics, maxLength, train: examples, dev, method, steps, kernels };
 }
 
 /** The model on the device, and the method's set attached to it. */
@@ -58,8 +68,9 @@ export async function buildModel(
 }
 
 /** The settings of fineTune. */
-export function optionsOf({ config, train: examples, steps }: Prepared): FineTuneOptions {
-  const { batchSize, lr, warmupRatio, seed, weightDecay, undrawn, clipNorm } = config.training;
+export function optionsOf({ config, train: examples, steps, kernels }: Prepared): FineTuneOptions {
+  const { batchSize, lr, warmupRatio, seed, weightDecay, undrawn, clipNorm, passesInOneBatch } =
+    config.training;
   return {
     train: examples,
     steps,
@@ -70,7 +81,9 @@ export function optionsOf({ config, train: examples, steps }: Prepared): FineTun
     clipNorm,
     optimiser: { weightDecay, undrawn },
     routing: config.peft?.routing ?? "batch",
-    passesInOneBatch: config.training.passesInOneBatch,
+    tune: config.tune,
+    ...(kernels && { kernels }),
+    ...(passesInOneBatch !== null && { passesInOneBatch }),
     ...(config.consistency && { consistency: consistencyOf(config.consistency) }),
   };
 }

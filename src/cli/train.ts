@@ -1,9 +1,19 @@
 import type { Gpu } from "../array/index.ts";
 import type { SequenceClassifier } from "../models/index.ts";
 import type { AdaptationSet } from "../peft/index.ts";
-import { decidingScore, fineTune, MergedView, RunFolder, type StepReport } from "../train/index.ts";
+import {
+  checkKernelOptions,
+  decidingScore,
+  fineTune,
+  KERNELS_FILE,
+  type KernelRecord,
+  MergedView,
+  RunFolder,
+  type StepReport,
+} from "../train/index.ts";
 import { type Override, readConfig } from "./config-file.ts";
 import { labelsLine, score } from "./evaluation.ts";
+import { describeKernels } from "./kernels.ts";
 import { resolveConfig } from "./presets.ts";
 import { createProgress } from "./progress.ts";
 import { grouped, print, rate, scoreLine, table } from "./report.ts";
@@ -38,11 +48,13 @@ async function trainOn(
   replace: boolean,
   logEvery: number | undefined,
 ): Promise<void> {
-  const { config, dev, metrics } = prepared;
+  const { config, dev, metrics, kernels } = prepared;
+  checkKernelOptions("train", gpu, optionsOf(prepared));
   const { model, set } = await buildModel(gpu, prepared);
   const view = new MergedView(model, set);
   const counts = countsOf(model, set, view.set);
   const run = RunFolder.create(config.out, config, { replace });
+  if (kernels) run.write(KERNELS_FILE, kernels);
   announce(prepared, counts, run);
   const trained = await runSteps(gpu, model, set, view, prepared, run, logEvery);
   const scores = await view.use(() => score(gpu, model, dev, metrics));
@@ -61,7 +73,7 @@ async function runSteps(
   run: RunFolder,
   logEvery: number | undefined,
 ): Promise<Awaited<ReturnType<typeof fineTune>>> {
-  const { steps, dev, metrics } = prepared;
+  const { config, steps, dev, metrics } = prepared;
   const progress = createProgress(steps, logEvery);
   const onStep = (report: StepReport): void => {
     const { step, loss, consistency, lr, routes, drawn } = report;
@@ -70,7 +82,7 @@ async function runSteps(
     progress.update(step, report.remainingMs, () => describeStep(report));
   };
   const evaluate = {
-    everySteps: prepared.config.training.evaluateEverySteps ?? stepsOfEpoch(prepared),
+    everySteps: config.training.evaluateEverySteps ?? stepsOfEpoch(prepared),
     score: async (step: number): Promise<number> => {
       const scores = await view.use(() => score(gpu, model, dev, metrics));
       run.log({ step, split: "dev", ...scores });
@@ -78,8 +90,13 @@ async function runSteps(
       return decidingScore(metrics, scores);
     },
   };
+  const onTuned = (record: KernelRecord): void => {
+    run.write(KERNELS_FILE, record);
+    progress.note(`tuned: ${describeKernels(record)}`);
+  };
+  const tune = config.tune && { onTuned };
   try {
-    return await fineTune(gpu, model, set, { ...optionsOf(prepared), evaluate, onStep });
+    return await fineTune(gpu, model, set, { ...optionsOf(prepared), tune, evaluate, onStep });
   } finally {
     progress.stop();
   }

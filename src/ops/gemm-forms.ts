@@ -4,7 +4,7 @@ import { canPack, isWorthPanels, isWorthTwoPanels, PANEL } from "./gemm-panels.t
 import type { Product, Strides } from "./product.ts";
 
 /** How products are computed. Each adds up its terms in an order of its own, so results differ in their last bits. */
-export const FORMS = [
+const FORMS = [
   "vector",
   "matrix-64",
   "matrix-128",
@@ -17,6 +17,10 @@ export const FORMS = [
   "plain",
 ] as const;
 export type Form = (typeof FORMS)[number];
+
+export function formNames(): readonly Form[] {
+  return FORMS;
+}
 
 /** What forms are chosen by beside the product. */
 export type Traits = Pick<Gpu, "isSoftware" | "subgroupSize" | "matrices" | "maxBindingBytes">;

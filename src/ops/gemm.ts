@@ -14,7 +14,7 @@ import {
 } from "./gemm-forms.ts";
 import { packed } from "./gemm-panels.ts";
 import { type Product, type Strides, stridesOf } from "./product.ts";
-import { formOf } from "./product-forms.ts";
+import { formOf, tellOfProduct } from "./product-forms.ts";
 import { contractionOf, productOf } from "./product-pieces.ts";
 import { cutOf, sumInParts } from "./split-sums.ts";
 import { storedAs } from "./stored.ts";
@@ -114,8 +114,8 @@ export function gemm(gpu: Gpu, product: Product): void {
   if (isBound(p.a) && isBound(p.b) && isBound(p.c) && isBound(p.bias) && isBound(p.route)) {
     const choice = choose(gpu, p, strides);
     const cut = cutOf(gpu, p, Math.ceil(M / choice.rows) * Math.ceil(N / choice.columns) * batch);
-    if (!cut) recordProduct(gpu, p, strides, choice);
-    else sumInParts(gpu, p, cut, (part) => recordWhole(gpu, part));
+    if (cut) sumInParts(gpu, p, cut, (part) => recordWhole(gpu, part));
+    else recordWhole(gpu, p, strides, choice);
   } else if (p.activation) {
     // Pieces may be terms of a sum: the activation comes after the last one.
     const z = p.z ?? gpu.like(p.c);
@@ -124,6 +124,7 @@ export function gemm(gpu: Gpu, product: Product): void {
   } else {
     // Pieces take the kernel of the whole: it decides the order of the sums.
     const choice = choose(gpu, p, strides);
+    tellOfProduct(gpu, p, strides);
     contract(gpu, contractionOf(p, strides), (piece) => {
       const part = productOf(p, piece);
       recordProduct(gpu, part, stridesOf(part), choice);
@@ -135,9 +136,10 @@ function isBound(array: GpuArray | null | undefined): boolean {
   return array?.isInOneChunk !== false;
 }
 
-function recordWhole(gpu: Gpu, p: Product): void {
-  const strides = stridesOf(p);
-  recordProduct(gpu, p, strides, choose(gpu, p, strides));
+/** Records a product with the kernel that was chosen for it. */
+function recordWhole(gpu: Gpu, p: Product, strides = stridesOf(p), choice = choose(gpu, p, strides)): void {
+  tellOfProduct(gpu, p, strides);
+  recordProduct(gpu, p, strides, choice);
 }
 
 /** Records products whose arrays can be bound. */

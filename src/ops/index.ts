@@ -43,6 +43,7 @@ export { type EmbeddingAttrs, embedding } from "./embedding.ts";
 export { type ArgAttrs, type ArgOp, argmax, argmin, type ExtremeOp, max, min } from "./extreme.ts";
 export { type FlipAttrs, flip } from "./flip.ts";
 export { type AxisAttrs, gather, indexSelect, scatterAdd } from "./gather.ts";
+export { type Form, formNames } from "./gemm-forms.ts";
 export { resultType, runBackward, runForward } from "./halves.ts";
 export {
   accumulate,
@@ -64,6 +65,15 @@ export { maximum, minimum } from "./maximum.ts";
 export { type OneHotAttrs, oneHot } from "./one-hot.ts";
 export { type PadAttrs, pad } from "./pad.ts";
 export { pow } from "./pow.ts";
+export { chooseForms, type Forms, formsInForce } from "./product-forms.ts";
+export {
+  type Contender,
+  checkRace,
+  type Finish,
+  type RaceOptions,
+  race,
+  type Stopwatch,
+} from "./race.ts";
 export { runFlat, runRows } from "./ranges.ts";
 export { sum } from "./reduce.ts";
 export { rmsNorm } from "./rms-norm.ts";
@@ -73,6 +83,7 @@ export { logSoftmax, softmax } from "./softmax.ts";
 export { argsort, type SortAttrs } from "./sort.ts";
 export { type SymmetricKlAttrs, symmetricKl } from "./symmetric-kl.ts";
 export { type TopKAttrs, topKIndices } from "./top-k.ts";
+export { type TunedProduct, type TuneOptions, tuneProducts } from "./tune-products.ts";
 export {
   abs,
   ceil,

@@ -1,11 +1,11 @@
 import type { Gpu } from "../array/index.ts";
-import { canCompute, type Form, type Fours, tableForm } from "./gemm-forms.ts";
-import type { Product } from "./product.ts";
+import { canCompute, type Form, type Fours, foursOf, tableForm } from "./gemm-forms.ts";
+import type { Product, Strides } from "./product.ts";
 
 /** Forms by the class of the product; see `classOf`. */
 export type Forms = ReadonlyMap<string, Form>;
 
-/** Hears of each product, its class, and whether it is loaded and stored in fours. */
+/** Hears of each product and its class. */
 export type ProductListener = (product: Product, name: string) => void;
 
 /** What is beside the fixed table: of one device's products. */
@@ -21,22 +21,30 @@ const devices = new WeakMap<Gpu, Beside>();
 export function formOf(gpu: Gpu, p: Product, fours: Fours): Form {
   const beside = devices.get(gpu);
   if (!beside) return tableForm(gpu, p);
-  const name = classOf(p, fours);
-  beside.listener?.(p, name);
-  const form = beside.forms?.get(name);
+  const form = beside.forms?.get(classOf(p, fours));
   return form && canCompute(gpu, p, form) ? form : tableForm(gpu, p);
 }
 
-/** The forms that a device's products have from now on, beside the fixed table's; null: none. Gives back those before. */
-export function chooseForms(gpu: Gpu, forms: Forms | null): Forms | null {
-  const { forms: before = null, listener = null } = devices.get(gpu) ?? {};
-  place(gpu, { forms, listener });
-  return before;
+/** Tells those who listen of a product that is recorded in the form that was chosen for it. */
+export function tellOfProduct(gpu: Gpu, p: Product, strides: Strides): void {
+  const listener = devices.get(gpu)?.listener;
+  listener?.(p, classOf(p, foursOf(p, strides)));
+}
+
+/** The forms that a device's products have beside the fixed table's; null: none. */
+export function formsInForce(gpu: Gpu): Forms | null {
+  return devices.get(gpu)?.forms ?? null;
+}
+
+/** The forms that a device's products have from now on, beside the fixed table's; null: none. */
+export function chooseForms(gpu: Gpu, forms: Forms | null): void {
+  place(gpu, { forms, listener: devices.get(gpu)?.listener ?? null });
 }
 
 /** Runs `body`, whose products have these forms. */
 export function withForms(gpu: Gpu, forms: Forms | null, body: () => void): void {
-  const before = chooseForms(gpu, forms);
+  const before = formsInForce(gpu);
+  chooseForms(gpu, forms);
   try {
     body();
   } finally {
@@ -44,7 +52,7 @@ export function withForms(gpu: Gpu, forms: Forms | null, body: () => void): void
   }
 }
 
-/** Runs `body` and tells of each product that it records. */
+/** Runs `body` and tells of each product that it records. Of a sum in parts it tells the parts. */
 export function listenToProducts(gpu: Gpu, listener: ProductListener, body: () => void): void {
   const before = devices.get(gpu);
   place(gpu, { forms: before?.forms ?? null, listener });

@@ -7,6 +7,7 @@ export {
   type ImportOptions,
   importAdapter,
 } from "../formats/index.ts";
+export type { Form as ProductForm, Stopwatch, TunedProduct, TuneOptions } from "../ops/index.ts";
 export { type CostOptions, costOf, type MethodCost, parametersOf } from "./accounting.ts";
 export { type AdapterMemory, Adapters, type TaskLogits } from "./adapters.ts";
 export { BatchSlots, type LoadedBatch } from "./batch-slots.ts";
@@ -42,6 +43,14 @@ export {
   infer,
 } from "./inference.ts";
 export { InputSlots } from "./input-slots.ts";
+export {
+  checkKernelRecord,
+  type KernelAdapter,
+  type KernelRecord,
+  type PassOrder,
+  tuneKernels,
+  useKernels,
+} from "./kernel-record.ts";
 export {
   describeFresh,
   EMBEDDED,
@@ -101,7 +110,7 @@ export {
   readTensors,
 } from "./pretrained.ts";
 export { type RouteScore, routeScores } from "./route-scores.ts";
-export { RunFolder } from "./run-folder.ts";
+export { KERNELS_FILE, RunFolder } from "./run-folder.ts";
 export { type SavableModel, type SaveModelOptions, saveModel } from "./save-model.ts";
 export {
   type AdaptedModel,
@@ -118,4 +127,5 @@ export type {
   TrainingConsistency,
   TrainingOptions,
 } from "./training-loop.ts";
+export { checkKernelOptions, type KernelOptions, type TuningOptions } from "./tuning.ts";
 export { expectedCalibrationError, type Predictive, predictive } from "./uncertainty.ts";

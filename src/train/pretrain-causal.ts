@@ -7,11 +7,13 @@ import {
   Stream,
   type Tensor,
   tensor,
+  tidy,
 } from "../autograd/index.ts";
 import { epochs, IGNORE, type PackedTexts } from "../data/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import { type CausalInput, type CausalLM, causalPositions } from "../models/index.ts";
 import { initNormal } from "../nn/index.ts";
+import { chooseForms, formsInForce } from "../ops/index.ts";
 import {
   AdamW,
   clipGradNorm,
@@ -22,6 +24,7 @@ import {
 } from "../optim/index.ts";
 import { CapturedSteps } from "./captured-steps.ts";
 import { type PretrainReport, pretrainLoop } from "./pretrain-loop.ts";
+import { checkKernelOptions, type KernelOptions, settleKernels } from "./tuning.ts";
 
 /** How the rate falls after the warm-up: as a cosine to a tenth, linearly to 0, or not at all. */
 export type PretrainSchedule = "cosine" | "linear" | "constant";
@@ -34,7 +37,7 @@ export interface CausalTrainingState {
   readonly optimiser: Awaited<ReturnType<AdamW["state"]>>;
 }
 
-export interface CausalPretrainOptions {
+export interface CausalPretrainOptions extends Pick<KernelOptions, "tune" | "kernels"> {
   readonly rows: PackedTexts;
   readonly steps: number;
   /** Rows of one pass. */
@@ -85,6 +88,7 @@ export async function pretrainCausalLm(
 ): Promise<void> {
   const { rows, steps, batchSize, accumulate = 1, from } = options;
   checkOptions(model, options);
+  checkKernelOptions("pretrain", gpu, options);
   const optimiser = new AdamW(model.parameters(), {
     betas: [0.9, 0.95],
     weightDecay: options.weightDecay,
@@ -98,18 +102,37 @@ export async function pretrainCausalLm(
     return { stream: Stream.seed(options.seed).fold("pass").fold(i), clock, examples: batchSize };
   });
   const captured = new CapturedSteps(gpu, options);
-  const onDevice = (): Tensor => {
+  const gradients = (): Tensor[] => {
     optimiser.zeroGrad();
-    const losses = slots.map(({ input, labels }, i) => {
+    return slots.map(({ input, labels }, i) => {
       const loss = crossEntropy(model.forward(input, { draw: draws[i] }), labels).mul(1 / accumulate);
       loss.backward();
       return loss;
     });
+  };
+  const onDevice = (): Tensor => {
+    const losses = gradients();
     clipGradNorm(optimiser.arena, 1);
     optimiser.step();
     return noGrad(() => losses.reduce((sum, loss) => sum.add(loss)));
   };
+  const load = (step: number): number => {
+    const drawn = order.batch(step);
+    slots.forEach((slot, i) => {
+      slot.load(rows, drawn.subarray(i * batchSize, (i + 1) * batchSize));
+    });
+    clock.write(Uint32Array.of(options.seed, step));
+    return drawn.length * rows.length;
+  };
+  const rehearse = (step: number): void => {
+    load(step);
+    tidy(() => {
+      gradients();
+    });
+  };
+  const formsBefore = formsInForce(gpu);
   try {
+    await settleKernels(gpu, { passes: 1, passesInOneBatch: true, rehearse }, oneBatch(options));
     await pretrainLoop({
       firstStep: from?.step ?? 0,
       steps,
@@ -118,21 +141,23 @@ export async function pretrainCausalLm(
       afterStep: async (step) =>
         options.afterStep?.(step, async () => ({ step, optimiser: await optimiser.state() })),
       step(step) {
-        const drawn = order.batch(step);
-        slots.forEach((slot, i) => {
-          slot.load(rows, drawn.subarray(i * batchSize, (i + 1) * batchSize));
-        });
-        clock.write(Uint32Array.of(options.seed, step));
+        const tokens = load(step);
         optimiser.setLearningRate(schedule(step));
-        return { loss: captured.run("step", onDevice), tokens: drawn.length * rows.length };
+        return { loss: captured.run("step", onDevice), tokens };
       },
     });
   } finally {
+    chooseForms(gpu, formsBefore);
     captured.dispose();
     optimiser.dispose();
     clock.dispose();
     for (const slot of slots) slot.dispose();
   }
+}
+
+/** All batches have one shape: the first says which products there are. */
+function oneBatch({ tune, ...options }: CausalPretrainOptions): CausalPretrainOptions {
+  return tune ? { ...options, tune: { batches: 1, ...(tune === true ? {} : tune) } } : options;
 }
 
 /** Mean loss of a token over all rows, in nats; its exponential is the perplexity. */

@@ -1,6 +1,7 @@
 import type { Gpu } from "../array/index.ts";
 import { Stream } from "../autograd/index.ts";
 import { bpeTokenizer, mergesTxt, PackedTexts, type Tokenizer, trainBpe, vocabJson } from "../data/index.ts";
+import { ShapeError } from "../gpu/index.ts";
 import {
   decodeSafetensors,
   encodeSafetensors,
@@ -17,6 +18,7 @@ import {
 } from "../models/index.ts";
 import { countParameters } from "../nn/index.ts";
 import type { DecoderRecipe } from "./decoder-recipe.ts";
+import { checkKernelRecord, type KernelRecord } from "./kernel-record.ts";
 import { decodeAdamW, encodeAdamW } from "./optimiser-file.ts";
 import {
   type CausalTrainingState,
@@ -25,6 +27,8 @@ import {
   pretrainCausalLm,
 } from "./pretrain-causal.ts";
 import type { PretrainReport } from "./pretrain-loop.ts";
+import { KERNELS_FILE } from "./run-folder.ts";
+import type { KernelOptions, TuningOptions } from "./tuning.ts";
 
 /** The token that ends a text and begins the next; spelt out in a text it does the same. */
 export const END_OF_TEXT = "<|endoftext|>";
@@ -54,7 +58,9 @@ export interface HeldOutScores {
 /** Files of a model's folder by name. */
 export type FolderFiles = Map<string, Uint8Array | string>;
 
-export interface DecoderHooks {
+export interface DecoderHooks extends Pick<KernelOptions, "kernels"> {
+  /** See fineTune: times kernels before the first step. Told what they are. */
+  readonly tune?: TuningOptions | undefined;
   readonly onStart?: (made: { readonly parameters: number; readonly tokens: number }) => void;
   readonly onReport?: (report: PretrainReport) => void;
   readonly reportEvery?: number | undefined;
@@ -65,12 +71,15 @@ export interface DecoderHooks {
   };
   /** Given the files of a folder from which training can go on. */
   readonly checkpoint?: { readonly everySteps: number; readonly save: (files: FolderFiles) => void };
-  /** The files of such a folder, to go on from. The recipe and the texts must be the same. */
+  /** The files of such a folder, to go on from, by the kernels that it began with. Recipe and texts must be the same. */
   readonly from?: ReadonlyMap<string, Uint8Array> | undefined;
 }
 
 export interface PretrainedDecoder extends HeldOutScores {
-  /** config.json, vocab.json, merges.txt, tokenizer_config.json, model.safetensors (f32) and training.json. */
+  /**
+   * config.json, vocab.json, merges.txt, tokenizer_config.json, model.safetensors (f32) and training.json; kernels.json
+   * where kernels were tuned or given.
+   */
   readonly files: FolderFiles;
 }
 
@@ -97,6 +106,7 @@ export async function pretrainDecoder(
   const rows = pack(tokenizer, texts.train, recipe.maxLength);
   const held = packHeld(tokenizer, texts.held, recipe.maxLength);
   const training = { recipe, fingerprint: rows.fingerprint(), adapter: gpu.device.traits.name };
+  let kernels = kernelsOf(hooks);
   const model = makeDecoder(gpu, recipe, tokenizer);
   const filesOf = async (progress: Pick<DecoderTraining, "step" | "heldOut">): Promise<FolderFiles> =>
     new Map<string, Uint8Array | string>([
@@ -107,7 +117,12 @@ export async function pretrainDecoder(
         encodeSafetensors(await readStateDict(model.namedParameters()), { format: "pt" }),
       ],
       ["training.json", jsonText({ ...training, ...progress } satisfies DecoderTraining)],
+      ...(kernels ? ([[KERNELS_FILE, jsonText(kernels)]] as const) : []),
     ]);
+  const onTuned = (record: KernelRecord): void => {
+    kernels = record;
+    hooks.tune?.onTuned?.(record);
+  };
   try {
     const from = hooks.from && restore(model, hooks.from, training);
     hooks.onStart?.({ parameters: countParameters(model.parameters()), tokens: rows.tokens });
@@ -116,6 +131,8 @@ export async function pretrainDecoder(
       ...recipe,
       rows,
       from,
+      ...(kernels && { kernels }),
+      tune: hooks.tune ? { ...hooks.tune, onTuned } : false,
       onReport: (report) => hooks.onReport?.(report),
       ...(hooks.reportEvery !== undefined && { reportEvery: hooks.reportEvery }),
       afterStep: async (step, state) => {
@@ -230,6 +247,18 @@ function packHeld(tokenizer: Tokenizer, texts: readonly string[], maxLength: num
     bitsPerByte: (loss * (tokens - 1)) / (Math.LN2 * bytes),
   });
   return { rows, scores };
+}
+
+/** The kernels to begin with, or to go on with: those of the training so far. */
+function kernelsOf({ from, tune, kernels }: DecoderHooks): KernelRecord | null {
+  if (!from) return kernels ?? null;
+  if (tune || kernels)
+    throw new ShapeError(
+      `pretrain: training goes on with the kernels that it began with; leave ${tune ? "tune" : "kernels"} out`,
+    );
+  return from.has(KERNELS_FILE)
+    ? checkKernelRecord(JSON.parse(textOf(from, KERNELS_FILE)), `pretrain: ${KERNELS_FILE}`)
+    : null;
 }
 
 /** Puts the parameters of a checkpoint into the model, and gives the rest of its state. */

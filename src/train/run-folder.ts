@@ -1,9 +1,12 @@
 import { FormatError } from "../io/index.ts";
 import { appendLine, exists, joinPath, makeFolder, removePath, writeFileAtomic } from "../platform/index.ts";
 
+/** The kernels of a run that was tuned, or that took those of another: see KernelRecord. */
+export const KERNELS_FILE = "kernels.json";
+
 /**
  * The folder of one run: config.json (as resolved), metrics.jsonl (a line for each step and evaluation),
- * checkpoint/ (the mixture, with the optimiser's state), merged/ (what is deployed), summary.json.
+ * checkpoint/ (the mixture, with the optimiser's state), merged/ (what is deployed), summary.json; kernels.json.
  */
 export class RunFolder {
   readonly path: string;
@@ -27,7 +30,8 @@ export class RunFolder {
     const run = new RunFolder(path);
     // Results of the run that was here: beside the new config they would be taken for its own.
     if (exists(joinPath(path, "metrics.jsonl")))
-      for (const name of ["summary.json", "checkpoint", "merged"]) removePath(joinPath(path, name));
+      for (const name of ["summary.json", "checkpoint", "merged", KERNELS_FILE])
+        removePath(joinPath(path, name));
     writeFileAtomic(joinPath(path, "metrics.jsonl"), "");
     run.write("config.json", config);
     return run;

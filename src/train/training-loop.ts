@@ -9,10 +9,12 @@ import {
   stack,
   type Tensor,
   tensor,
+  tidy,
 } from "../autograd/index.ts";
-import { epochs } from "../data/index.ts";
+import { type Epochs, epochs } from "../data/index.ts";
 import { ShapeError } from "../gpu/index.ts";
 import type { ForwardOptions } from "../nn/index.ts";
+import { chooseForms, formsInForce } from "../ops/index.ts";
 import { AdamW, type AdamWOptions, clipGradNorm, linearSchedule } from "../optim/index.ts";
 import {
   type AdaptationSet,
@@ -25,7 +27,9 @@ import {
 } from "../peft/index.ts";
 import { BestKeeper } from "./best-keeper.ts";
 import { CapturedSteps } from "./captured-steps.ts";
+import type { KernelRecord } from "./kernel-record.ts";
 import { TrainingMeter } from "./training-meter.ts";
+import { checkKernelOptions, type KernelOptions, type Rehearsal, settleKernels } from "./tuning.ts";
 
 /** The consistency term in training: λ may be a function of the step, counted from 0, as of warmUpWeight(). */
 export interface TrainingConsistency extends Omit<ConsistencyOptions, "weight"> {
@@ -33,7 +37,7 @@ export interface TrainingConsistency extends Omit<ConsistencyOptions, "weight"> 
 }
 
 /** What a training loop is told whatever it trains on. */
-export interface TrainingOptions {
+export interface TrainingOptions extends KernelOptions {
   readonly steps: number;
   readonly batchSize: number;
   readonly lr: number;
@@ -45,8 +49,6 @@ export interface TrainingOptions {
   readonly clipNorm?: number | null;
   /** Forward passes of a step, each with routes of its own. Default: 2 for a mixture, else 1. */
   readonly passes?: 1 | 2;
-  /** Whether two passes are one batch of twice the rows (default), or run one after the other: the same numbers. */
-  readonly passesInOneBatch?: boolean;
   readonly consistency?: TrainingConsistency;
   /** What has a route of its own: the batch of a pass (default, the paper), each example, or each token. */
   readonly routing?: Granularity;
@@ -87,6 +89,8 @@ export interface FineTuneResult {
   readonly best: { readonly step: number; readonly score: number } | null;
   /** How often each expert was drawn in all steps: [layer][down, up][expert]; null without a mixture. */
   readonly drawn: number[][][] | null;
+  /** The kernels that were tuned or given; null: the fixed table's. */
+  readonly kernels: KernelRecord | null;
 }
 
 /** A batch in its slots on the device. Batches of one shape have the same tensors. */
@@ -128,19 +132,22 @@ export async function trainingLoop(
   options: TrainingOptions,
 ): Promise<FineTuneResult> {
   checkOptions(task, options);
+  checkKernelOptions(task.name, gpu, options);
   const { steps, batchSize, seed, evaluate } = options;
   const draws = set?.isMixture ? set : null;
-  const run = new StepRunner(gpu, task, set, options);
   const order = epochs({ n: task.examples, batchSize, seed });
+  const run = new StepRunner(gpu, task, set, order, options);
   const captured = new CapturedSteps(gpu, options);
   const keeper = new BestKeeper(task.parameters);
-  const meter = new TrainingMeter(steps, batchSize);
   const drawn = new DrawCounts();
+  const formsBefore = formsInForce(gpu);
   let pending: Promise<void> = Promise.resolve();
   try {
+    const kernels = await settleKernels(gpu, run, options);
+    const meter = new TrainingMeter(steps, batchSize);
     for (let step = 0; step < steps; step++) {
       await options.beforeStep?.(step);
-      const { shape, record, lr } = run.prepare(step, order.batch(step));
+      const { shape, record, lr } = run.prepare(step);
       const losses = captured.run(shape, record);
       const tally = draws && drawn.add(draws.routes.tally());
       const routes = draws && options.routing !== "token" ? draws.routes.last() : null;
@@ -160,26 +167,30 @@ export async function trainingLoop(
       }
     }
     await pending;
+    const millisecondsPerStep = meter.elapsedMs() / steps;
+    keeper.restore();
+    return { optimiser: run.optimiser, millisecondsPerStep, best: keeper.best, drawn: drawn.total, kernels };
   } catch (error) {
     run.optimiser.dispose(); // nobody gets it, and another run may take the parameters
     throw error;
   } finally {
+    chooseForms(gpu, formsBefore);
     captured.dispose();
     run.dispose();
     task.dispose();
   }
-  const millisecondsPerStep = meter.elapsedMs() / steps;
-  keeper.restore();
-  return { optimiser: run.optimiser, millisecondsPerStep, best: keeper.best, drawn: drawn.total };
 }
 
 /** Prepares steps and says what runs on the device in them. */
-class StepRunner {
+class StepRunner implements Rehearsal {
   readonly optimiser: AdamW;
+  readonly passes: 1 | 2;
+  passesInOneBatch: boolean;
   readonly #task: TrainingTask;
   readonly #set: AdaptationSet | null;
   readonly #options: TrainingOptions;
-  readonly #passes: 1 | 2;
+  readonly #order: Epochs;
+  readonly #stream: Stream;
   readonly #router: Router;
   readonly #lrOf: (step: number) => number;
   /** u32 [seed, step]. */
@@ -188,33 +199,53 @@ class StepRunner {
   /** λ of the step; null where it stays. */
   readonly #weight: Tensor | null;
 
-  constructor(gpu: Gpu, task: TrainingTask, set: AdaptationSet | null, options: TrainingOptions) {
+  constructor(
+    gpu: Gpu,
+    task: TrainingTask,
+    set: AdaptationSet | null,
+    order: Epochs,
+    options: TrainingOptions,
+  ) {
     const { steps, lr, seed, batchSize, consistency, warmupSteps = Math.ceil(0.06 * steps) } = options;
     this.#task = task;
     this.#set = set;
     this.#options = options;
-    this.#passes = options.passes ?? (set?.isMixture ? 2 : 1);
+    this.#order = order;
+    this.passes = options.passes ?? (set?.isMixture ? 2 : 1);
+    this.passesInOneBatch = options.passesInOneBatch ?? true;
     this.optimiser = new AdamW(task.parameters, options.optimiser);
     this.#lrOf = linearSchedule({ lr, warmupSteps, totalSteps: steps });
-    const stream = Stream.seed(seed);
-    this.#router = options.router ?? uniformRouter(stream);
+    this.#stream = Stream.seed(seed);
+    this.#router = options.router ?? uniformRouter(this.#stream);
     this.#clock = keep(tensor(gpu, Uint32Array.of(seed, 0)));
-    this.#draw = { stream, clock: this.#clock, examples: batchSize };
+    this.#draw = { stream: this.#stream, clock: this.#clock, examples: batchSize };
     const isScheduled = typeof consistency?.weight === "function";
     this.#weight = isScheduled ? keep(tensor(gpu, Float32Array.of(0), [])) : null;
   }
 
   get #isOneBatch(): boolean {
-    return this.#passes === 1 || (this.#options.passesInOneBatch ?? true);
+    return this.passes === 1 || this.passesInOneBatch;
   }
 
   /** Writes all that a step needs. `record`: what runs on the device, the same for batches of one shape. */
-  prepare(
-    step: number,
-    indices: Int32Array,
-  ): { readonly shape: string; readonly record: () => Tensor; readonly lr: number } {
+  prepare(step: number): { readonly shape: string; readonly record: () => Tensor; readonly lr: number } {
+    const batch = this.#load(step, this.#router);
+    const lr = this.#lrOf(step);
+    this.optimiser.setLearningRate(lr);
+    return { shape: batch.shape, record: () => this.#record(batch), lr };
+  }
+
+  /** Routes are drawn uniformly: a router of the user is asked for those of the training alone. */
+  rehearse(step: number): void {
+    const batch = this.#load(step, uniformRouter(this.#stream));
+    tidy(() => {
+      this.#gradients(batch);
+    });
+  }
+
+  #load(step: number, router: Router): TrainingBatch {
     const { seed, consistency, routing = "batch" } = this.#options;
-    const batch = this.#task.load(indices, this.#isOneBatch ? this.#passes : 1);
+    const batch = this.#task.load(this.#order.batch(step), this.#isOneBatch ? this.passes : 1);
     this.#clock.write(Uint32Array.of(seed, step));
     if (typeof consistency?.weight === "function")
       this.#weight?.write(Float32Array.of(consistency.weight(step)));
@@ -222,11 +253,9 @@ class StepRunner {
       const groups = routing === "batch" ? 1 : batch.examples;
       const tokens = routing === "token" ? batch.tokens : 1;
       const apart = !this.#isOneBatch;
-      this.#set.routes.draw(this.#router, { step, passes: this.#passes, groups, tokens, apart });
+      this.#set.routes.draw(router, { step, passes: this.passes, groups, tokens, apart });
     }
-    const lr = this.#lrOf(step);
-    this.optimiser.setLearningRate(lr);
-    return { shape: batch.shape, record: () => this.#record(batch), lr };
+    return batch;
   }
 
   dispose(): void {
@@ -237,6 +266,14 @@ class StepRunner {
   /** One step on the device. Gives the loss, and with two passes their distance before its weight, as one tensor. */
   #record(batch: TrainingBatch): Tensor {
     const { clipNorm = 1 } = this.#options;
+    const losses = this.#gradients(batch);
+    if (clipNorm !== null) clipGradNorm(this.optimiser.arena, clipNorm);
+    this.optimiser.step();
+    return noGrad(() => stack(losses));
+  }
+
+  /** A step up to its gradients. */
+  #gradients(batch: TrainingBatch): Tensor[] {
     this.optimiser.zeroGrad();
     const outputs = this.#forward(batch);
     const two = outputs.length === 2 ? this.#twoPassLoss(batch, outputs) : null;
@@ -244,9 +281,7 @@ class StepRunner {
     const balance = this.#set?.learned?.takeLoss();
     const loss = balance ? add(task, balance) : task;
     loss.backward();
-    if (clipNorm !== null) clipGradNorm(this.optimiser.arena, clipNorm);
-    this.optimiser.step();
-    return noGrad(() => stack(two ? [loss, two.consistency] : [loss]));
+    return two ? [loss, two.consistency] : [loss];
   }
 
   /** The outputs of each pass. */
@@ -259,7 +294,7 @@ class StepRunner {
       return [pass(0), pass(1)];
     }
     const outputs = batch.forward({ draw: this.#draw });
-    if (this.#passes === 1) return [outputs];
+    if (this.passes === 1) return [outputs];
     const rows = (outputs.shape[0] as number) / 2;
     return [outputs.slice(0, 0, rows), outputs.slice(0, rows, 2 * rows)];
   }
