@@ -1,5 +1,5 @@
-// The tiles of attention on GPUs beside the products of software adapters, which the op table holds against float64:
-// sizes for which central differences would take too long.
+// The tiles of attention on GPUs, and their kernel of few queries, beside the products of software adapters, which the op
+// table holds against float64: sizes for which central differences would take too long.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Gpu } from "../src/array/index.ts";
@@ -83,6 +83,21 @@ const settings: Readonly<Record<string, Setting>> = {
     keyLength: 69,
   },
   "a head of 130 channels, in two slices": { B: 1, T: 10, S: 35, D: 130, heads: 1, causal: true },
+  // Up to 8 queries: keys come 120, 128 and 126 at a time.
+  "few queries of a cache, with everything": {
+    T: 3,
+    S: 300,
+    D: 80,
+    heads: 4,
+    kvHeads: 2,
+    keyLength: 290,
+    causal: true,
+    p: 0.3,
+    bias: [4, 1, 290],
+    padded: 140,
+  },
+  "few queries, a head of 256 channels": { B: 1, T: 1, S: 129, D: 256, heads: 1, causal: true },
+  "few queries, an odd head, every key of an entry masked": { T: 8, S: 131, D: 67, padded: 131 },
 };
 
 for (const [name, setting] of Object.entries(settings)) {
