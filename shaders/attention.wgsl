@@ -3,6 +3,7 @@
 // each head: measure = (m, 1 / Σ_j exp(s_j - m)), m the largest score. Not m + log Σ: the sum of a masked row drowns in -1e9.
 // Heads are slices of the channels: nothing is permuted. Workgroup: 64 queries of a head over all keys that the last of
 // them sees, 32 at a time; the running maximum rescales the sums when it rises (FlashAttention-2, Dao 2023, algorithm 1).
+// Leading and trailing tiles of padding come last, and are left out where they weigh nothing.
 // Reads 4 S D / 64 for each query of a head, half of it the query itself, again for each 32 keys; writes D.
 // use: lib/attention
 // use: lib/attention_tile
@@ -34,6 +35,13 @@ fn rows_sum(own: vec4f, at: vec2u) -> vec4f {
   return all;
 }
 
+// Whether masked keys weigh nothing beside what every query of the tile has seen.
+fn has_seen_enough(largest: vec4f, first: u32, at: vec2u) -> bool {
+  let query = vec4u(first + at.y) + vec4u(0u, 16u, 32u, 48u);
+  let enough = outweighs(largest) | (query >= vec4u(params.queries));
+  return largest_of_all(select(1u, 0u, all(enough)), at) == 0u;
+}
+
 @compute @workgroup_size(8, 16)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let tile = query_tile(unfold(group, groups));
@@ -45,7 +53,10 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   var largest = vec4f(LOWEST);
   var sum = vec4f(0.0); // of the thread's own keys
   let end = visible(Query(tile.batch, tile.head, min(tile.first + ROWS, params.queries) - 1u));
-  for (var first = 0u; first < end; first += COLUMNS) {
+  let tiles = key_tiles(tile.batch, end, at);
+  for (var t = 0u; t < tiles.all; t++) {
+    if (t == tiles.kept && has_seen_enough(largest, tile.first, at)) { break; }
+    let first = key_of_tile(tiles, t);
     let columns = keys_of(tile.batch, tile.head, first);
     var scores = products(&q, rows, &k, columns, at);
     let keys = four_from(first + at.x * 4u);

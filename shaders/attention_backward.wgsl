@@ -3,7 +3,8 @@
 // dbias = ds (FlashAttention-2, Dao 2023, algorithm 2, with dq in a kernel of its own: nothing is added by atomics, so
 // that two runs give the same bits). backward_q: workgroup, 64 queries of a head over the keys. backward_kv: 64 keys of a
 // head of keys, over the queries of all heads that share it. backward_bias: 64 x 32 elements of the bias.
-// Tiles that causality hides are left out. Reads 7 S D / 64 for each query of a head in backward_q, 8 in backward_kv, half of
+// Tiles that causality hides are left out, and so are leading and trailing ones of padding, which have no gradient but that
+// of values whose queries see nothing else. Reads 7 S D / 64 for each query of a head in backward_q, 8 in backward_kv, half of
 // it or more the workgroup's own rows; writes D, 2 D.
 // use: lib/attention
 // use: lib/attention_tile
@@ -112,8 +113,9 @@ fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   let own = row_sums(rows, tile.batch, tile.head, at);
   var result: array<vec4f, RESULTS>;
   let end = keys_seen(tile.batch, tile.head, tile.first);
-  for (var first = 0u; first < end; first += COLUMNS) {
-    let columns = keys_of(tile.batch, tile.head, first);
+  let tiles = key_tiles(tile.batch, end, at);
+  for (var t = 0u; t < tiles.kept; t++) {
+    let columns = keys_of(tile.batch, tile.head, key_of_tile(tiles, t));
     let ds = query_gradients(rows, columns, tile.batch, tile.head, own, seed_step, at);
     add_weighted(ds, &k, columns, tile.channel, &result, at);
   }
@@ -126,6 +128,20 @@ fn backward_q(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   }
 }
 
+// Whether the keys of a tile, rows of heads of keys, are all padding that weighs nothing for any query from `first` on.
+fn weigh_nothing(are_none: bool, tile: Tile, first: u32, at: vec2u) -> bool {
+  if (params.masked == 0u || largest_of_all(select(1u, 0u, are_none), at) == 1u) { return false; }
+  var needed = 0u;
+  for (var head = tile.head * params.share; head < (tile.head + 1u) * params.share; head++) {
+    let saved = (tile.batch * params.heads + head) * params.queries;
+    for (var i = first + lane_of(at); i < params.queries; i += THREADS) {
+      let largest = bitcast<f32>(sums_saved[saved + i].x);
+      if (!outweighs(vec4f(largest)).x) { needed = 1u; }
+    }
+  }
+  return largest_of_all(needed, at) == 0u;
+}
+
 // dk and dv, of rows of the cache beyond the keys too: those get 0.
 @compute @workgroup_size(8, 16)
 fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
@@ -134,12 +150,15 @@ fn backward_kv(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
   let at = local.xy;
   let rows = keys_of(tile.batch, tile.head * params.share, tile.first);
   let seed_step = saved_seed_step();
-  let padded = padding(tile.batch, vec4u(tile.first + at.y) + vec4u(0u, 16u, 32u, 48u));
+  let keys = vec4u(tile.first + at.y) + vec4u(0u, 16u, 32u, 48u);
+  let padded = padding(tile.batch, keys);
   var result_k: array<vec4f, RESULTS>;
   var result_v: array<vec4f, RESULTS>;
   // Where causality holds, the first query that sees the first of these keys.
   let hidden = select(0u, max(tile.first + params.queries, params.keys) - params.keys, params.causal == 1u);
-  let begin = select(hidden / COLUMNS * COLUMNS, params.queries, tile.first >= params.keys);
+  var begin = select(hidden / COLUMNS * COLUMNS, params.queries, tile.first >= params.keys);
+  let are_none = all(padded | (keys >= vec4u(params.keys)));
+  if (weigh_nothing(are_none, tile, hidden, at)) { begin = params.queries; }
   for (var head = tile.head * params.share; head < (tile.head + 1u) * params.share; head++) {
     for (var first = begin; first < params.queries; first += COLUMNS) {
       let columns = queries_of(tile.batch, head, first);

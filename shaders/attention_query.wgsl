@@ -1,4 +1,5 @@
-// Attention of few queries over many keys (a token after a cache): shaders/attention.wgsl with a query shared by lanes.
+// Attention of a query over many keys (a token after a cache): shaders/attention.wgsl with a query shared by lanes. For
+// software adapters, whose lanes are a subgroup; GPUs, where neighbours must read neighbours: shaders/attention_few.wgsl.
 // Workgroup: one query of one head. Each lane streams over every LANES-th key with a running maximum and sum of its own;
 // then they are joined. Reads 2 S D for each query of a head, writes D and (m, 1 / Σ).
 // use: lib/attention

@@ -1,5 +1,5 @@
-// The tiles of attention on GPUs beside the products of software adapters, which the op table holds against float64:
-// sizes for which central differences would take too long.
+// The tiles of attention on GPUs, and their kernel of few queries, beside the products of software adapters, which the op
+// table holds against float64: sizes for which central differences would take too long.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Gpu } from "../src/array/index.ts";
@@ -25,16 +25,33 @@ interface Setting {
   readonly bias?: readonly number[];
   /** Keys of the first entry that are padding. */
   readonly padded?: number;
+  /** Of the first entry too: its last keys. */
+  readonly trailing?: number;
+  /** Of every element of the bias, instead of random numbers. */
+  readonly biased?: number;
 }
 
 const NAMES = ["y", "dq", "dk", "dv", "dbias"];
 
 /** y and the gradients of all inputs that have one. */
 async function attend(gpu: Gpu, setting: Setting): Promise<Float32Array[]> {
-  const { B = 2, T, S, D, heads = 2, kvHeads = heads, keyLength = S, causal, p = 0, padded = 0 } = setting;
+  const {
+    B = 2,
+    T,
+    S,
+    D,
+    heads = 2,
+    kvHeads = heads,
+    keyLength = S,
+    causal,
+    p = 0,
+    padded = 0,
+    trailing = 0,
+  } = setting;
   const random = (name: string, shape: readonly number[]): Tensor => {
     const size = shape.reduce((product, n) => product * n, 1);
-    const made = tensor(gpu, Stream.seed(5).fold(name).normal(size), shape);
+    const data = Stream.seed(5).fold(name).normal(size);
+    const made = tensor(gpu, name === "bias" && setting.biased ? data.fill(setting.biased) : data, shape);
     made.requiresGrad = true;
     return made;
   };
@@ -44,8 +61,9 @@ async function attend(gpu: Gpu, setting: Setting): Promise<Float32Array[]> {
     random("v", [B, S, kvHeads * D]),
   ];
   const bias = setting.bias ? random("bias", setting.bias) : null;
-  const see = Int32Array.from({ length: B * keyLength }, (_, i) => (i < padded ? 0 : 1));
-  const keep = padded > 0 ? tensor(gpu, see, [B, keyLength]) : null;
+  const isPadding = (i: number) => i < padded || (i < keyLength && i >= keyLength - trailing);
+  const see = Int32Array.from({ length: B * keyLength }, (_, i) => (isPadding(i) ? 0 : 1));
+  const keep = padded + trailing > 0 ? tensor(gpu, see, [B, keyLength]) : null;
   const dropout = p > 0 ? { p, draw: draw(gpu, dropped) } : undefined;
   const dy = random("dy", [B, T, heads * D]);
   const y = attention(q, k, v, keep, { heads, kvHeads, keyLength, causal, bias, dropout });
@@ -83,6 +101,39 @@ const settings: Readonly<Record<string, Setting>> = {
     keyLength: 69,
   },
   "a head of 130 channels, in two slices": { B: 1, T: 10, S: 35, D: 130, heads: 1, causal: true },
+  "trailing tiles of padding": { T: 70, S: 135, D: 8, p: 0.2, trailing: 81, heads: 4, kvHeads: 2 },
+  "leading and trailing tiles of padding, causal": {
+    T: 130,
+    S: 170,
+    D: 8,
+    keyLength: 163,
+    causal: true,
+    padded: 66, // seen by 33 queries that see nothing else
+    trailing: 70,
+  },
+  "keys biased so low that padding outweighs them": {
+    T: 10,
+    S: 100,
+    D: 8,
+    bias: [100],
+    biased: -2e9,
+    trailing: 66,
+  },
+  // Up to 8 queries: keys come 120, 128 and 126 at a time.
+  "few queries of a cache, with everything": {
+    T: 3,
+    S: 300,
+    D: 80,
+    heads: 4,
+    kvHeads: 2,
+    keyLength: 290,
+    causal: true,
+    p: 0.3,
+    bias: [4, 1, 290],
+    padded: 140,
+  },
+  "few queries, a head of 256 channels": { B: 1, T: 1, S: 129, D: 256, heads: 1, causal: true },
+  "few queries, an odd head, every key of an entry masked": { T: 8, S: 131, D: 67, padded: 131 },
 };
 
 for (const [name, setting] of Object.entries(settings)) {
@@ -99,6 +150,43 @@ for (const [name, setting] of Object.entries(settings)) {
     }
   });
 }
+
+test("tiles of padding are left out: what lies there does not matter", async () => {
+  const [T, S, C] = [40, 160, 8]; // keys 0 to 31 and 64 to 159 are whole tiles of padding
+  const isPadding = (i: number) => i < 32 || i >= 64;
+  const keep = tensor(
+    hardware,
+    Int32Array.from({ length: S }, (_, i) => (isPadding(i) ? 0 : 1)),
+    [1, S],
+  );
+  const spoilt = (name: string, length: number, isNaNAt: (i: number) => boolean): Tensor => {
+    const data = Stream.seed(5)
+      .fold(name)
+      .normal(length * C);
+    const made = tensor(
+      hardware,
+      data.map((x, i) => (isNaNAt(Math.floor(i / C)) ? Number.NaN : x)),
+      [1, length, C],
+    );
+    made.requiresGrad = true;
+    return made;
+  };
+  const q = spoilt("q", T, () => false);
+  const [k, v] = [spoilt("k", S, isPadding), spoilt("v", S, isPadding)];
+  const dy = spoilt("dy", T, (i) => i === 7);
+  const y = attention(q, k, v, keep, { heads: 2 });
+  y.backward(dy);
+  const finite = async (x: Tensor | null) => Array.from((await x?.data()) ?? [], Number.isFinite);
+  assert.ok((await finite(y)).every(Boolean), "y");
+  assert.equal(
+    await finite(q.grad),
+    Array.from({ length: T * C }, (_, i) => Math.floor(i / C) !== 7),
+    "dq",
+  );
+  for (const [name, x] of Object.entries({ dk: k, dv: v }))
+    assert.ok((await finite(x.grad)).slice(64 * C).every(Boolean), name);
+  for (const x of [q, k, v, dy, keep, y]) x.dispose();
+});
 
 test("head sizes up to a multiple of 32 have one kernel", async () => {
   const { device } = hardware;

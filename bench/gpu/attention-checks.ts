@@ -26,6 +26,8 @@ export function attentionChecks(): Attention[] {
     { queries: 70, keys: 90, headSize: 128 },
     { queries: 33, keys: 40, headSize: 200, padded: 40 },
     { queries: 20, keys: 70, headSize: 15 },
+    { queries: 1, keys: 300, headSize: 64, heads: 4, share: 2, causal: true, padded: 37 }, // few queries: rounds of 128 keys
+    { queries: 5, keys: 150, headSize: 80, padded: 150 },
   ];
   return sizes.map((size, i) => ({ ...PLAIN, capacity: size.keys + (i % 2) * 5, ...size }));
 }

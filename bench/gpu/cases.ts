@@ -96,6 +96,7 @@ export function gpuKernelCases(sizes: GpuSizes): Case[] {
     ...productCases(sizes),
     ...rowCases(sizes),
     ...attentionCases(sizes),
+    ...tokenCases(sizes),
     ...lossCases(sizes),
     adamwCase(`AdamW ${sizes.parameters} parameters`, sizes.parameters),
   ];
@@ -107,7 +108,7 @@ function productCases({ rows, channels: C, inner }: GpuSizes): Case[] {
     [rows, C, inner],
     [rows, inner, C],
   ] as const;
-  const ranks = [8, 16] as const;
+  const ranks = [8, 16, 32] as const; // narrow tiles
   return [
     ...shapes.flatMap((shape) => [
       productCase("nt", shape), // a linear layer
@@ -200,6 +201,22 @@ function attentionCases({ rows, channels: C, heads, tokens }: GpuSizes): Case[] 
       ),
     ];
   });
+}
+
+/** A token of each text after a cache: keys and values are read once, as by a copy. One text, and as many as heads fill. */
+function tokenCases({ rows, channels: C, heads }: GpuSizes): Case[] {
+  const length = rows / 2;
+  return [1, 8].map((batch) =>
+    forward(
+      `attention fwd of a token, ${batch}x${length} keys, ${heads} heads of ${C / heads}`,
+      traffic(2, batch * length, C),
+      (gpu) => [
+        normal(gpu, "q", [batch, 1, C]),
+        ...["k", "v"].map((each) => normal(gpu, each, [batch, length, C])),
+      ],
+      ([q, k, v]) => attention(q as Tensor, k as Tensor, v as Tensor, null, { heads, causal: true }),
+    ),
+  );
 }
 
 function lossCases({ rows, channels: C, vocabulary }: GpuSizes): Case[] {

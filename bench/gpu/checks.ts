@@ -22,13 +22,14 @@ const stream = Stream.seed(7).fold("gpu checks");
 const ROUNDED = 2e-3;
 const LIMITS = { f32: 2e-6, f16: ROUNDED, bf16: 2e-6 } as const;
 
-/** Sizes that divide tiles, that do not, and that take large tiles; a row; few columns, as low ranks have; few results of
+/** Sizes that divide tiles, that do not, and that take large tiles; a row; few columns, as low ranks have, or rows; few results of
  * long sums, as their gradients have, which are cut. */
 const SIZES = [
   [64, 64, 64],
   [130, 67, 129],
   [1, 300, 77],
   [513, 256, 8],
+  [20, 130, 200],
   [8, 3000, 200],
   [2050, 96, 1030],
 ] as const;

@@ -2,7 +2,7 @@
 // Workgroup: 8 x 16 threads. Thread (x, y) has the 4 x 4 scores of rows y, y + 16, y + 32, y + 48 and columns 4 x to 4 x + 3,
 // and of results the same rows and groups of four channels x, x + 8, .. of SPANS spans of 32 channels. Scores never leave
 // the threads but to be multiplied with values: [group of columns][row] they take the place of the rows' channels.
-// 12,544 bytes of workgroup memory, 14,592 with the rows' maxima: every device has 16,384. Both tiles have a column to
+// 12,552 bytes of workgroup memory, 14,600 with the rows' maxima: every device has 16,384. Both tiles have a column to
 // spare, so that neither those who fill nor those who read them meet in a bank.
 // Functions find both tiles free, and leave them so: they end with a barrier.
 // use: lib/heads_fours
@@ -155,3 +155,37 @@ fn kept_bits(batch: u32, head: u32, row: u32, column: u32, rows_are_keys: bool, 
 fn factors(bits: u32, i: u32) -> vec4f {
   return select(vec4f(0.0), vec4f(params.keep_scale), (vec4u(bits >> (4u * i)) & vec4u(1u, 2u, 4u, 8u)) != vec4u(0u));
 }
+
+// The largest number of all threads of the workgroup, for all of them.
+var<workgroup> joint: atomic<u32>;
+var<workgroup> agreed: u32;
+fn largest_of_all(own: u32, at: vec2u) -> u32 {
+  atomicMax(&joint, own);
+  workgroupBarrier();
+  if (lane_of(at) == 0u) { agreed = atomicExchange(&joint, 0u); }
+  return workgroupUniformLoad(&agreed);
+}
+
+// The tiles of the first `end` keys, beginning with the `kept` neighbouring ones from `first` on: all others are padding.
+struct KeyTiles { first: u32, kept: u32, all: u32 }
+fn key_tiles(batch: u32, end: u32, at: vec2u) -> KeyTiles {
+  let all = (end + COLUMNS - 1u) / COLUMNS;
+  if (params.masked == 0u) { return KeyTiles(0u, all, all); }
+  var left = 0u; // keys from the first one on that is none, and up to the last one
+  var right = 0u;
+  for (var j = lane_of(at); j < end; j += THREADS) {
+    if (is_padding(batch, j)) { continue; }
+    left = max(left, end - j);
+    right = j + 1u;
+  }
+  let first = (end - largest_of_all(left, at)) / COLUMNS;
+  let last = (largest_of_all(right, at) + COLUMNS - 1u) / COLUMNS;
+  if (last <= first) { return KeyTiles(0u, 0u, all); }
+  return KeyTiles(first, last - first, all);
+}
+// The first key of tile i of them.
+fn key_of_tile(tiles: KeyTiles, i: u32) -> u32 { return (tiles.first + i) % tiles.all * COLUMNS; }
+
+// Scores beside which a masked one weighs exp(MASKED - s) = 0. A query whose largest score is none of them, since every
+// key that it sees is masked or biased as low, needs the tiles of padding too.
+fn outweighs(largest: vec4f) -> vec4<bool> { return largest > vec4f(0.5 * MASKED); }

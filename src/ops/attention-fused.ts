@@ -21,7 +21,7 @@ const variants = new Map<string, KernelSpec>();
 
 /**
  * The kernel of few queries. The head size is a constant, since it sizes local arrays, and so is whether there is a
- * bias; lengths are parameters. `lanes`: of a subgroup that shares a query; 0: a workgroup does.
+ * bias; lengths are parameters. `lanes`: of a software adapter's subgroup, which shares a query; 0: a workgroup does.
  */
 function queryKernel(headSize: number, hasBias: boolean, lanes: number): KernelSpec {
   const key = `${headSize} ${hasBias} ${lanes}`;
@@ -35,7 +35,8 @@ function queryKernel(headSize: number, hasBias: boolean, lanes: number): KernelS
       uses["lib/lanes_workgroup"] = "lib/lanes_subgroup";
       constants.LANES = `${lanes}u`;
     }
-    spec = { shader: "attention_query", entry: "forward", constants, uses };
+    const shader = lanes > 0 ? "attention_query" : "attention_few";
+    spec = { shader, entry: "forward", constants, uses };
     variants.set(key, spec);
   }
   return spec;

@@ -10,6 +10,7 @@ const FORMS = [
   "matrix-128",
   "tiled-64",
   "tiled-128",
+  "tiled-narrow",
   "panels",
   "panels-tall",
   "subgroup",
@@ -42,9 +43,18 @@ export interface Variant {
   readonly typeOfB?: DType;
   /** Twice the rows in a tile: for large products. */
   readonly isTall?: boolean;
-  /** Rows and columns of a tile; 0: of no matter. */
-  readonly tile?: number;
+  readonly tile?: Tile;
   readonly matrices?: MatrixTiles;
+}
+
+/** What a workgroup of shaders/matmul_tiled.wgsl makes: ROWS, COLUMNS, DEPTH and GROUPS there. */
+export interface Tile {
+  readonly rows: number;
+  readonly columns: number;
+  /** Terms of the sum that are loaded at once. */
+  readonly depth: number;
+  /** Groups of four rows, and of four columns, of a thread. */
+  readonly groups: 1 | 2;
 }
 
 /** Tiles of matrices that subgroups multiply; `alongK`: columns of b lie along K. */
@@ -86,7 +96,7 @@ export function tableForm(gpu: Traits, p: Product): Form {
   if (canCompute(gpu, p, "vector")) return "vector";
   const tile = tileOf(p);
   if (canCompute(gpu, p, `matrix-${tile}`)) return `matrix-${tile}`;
-  if (!gpu.isSoftware) return `tiled-${tile}`;
+  if (!gpu.isSoftware) return Math.min(p.M, p.N) <= NARROW ? "tiled-narrow" : `tiled-${tile}`;
   if (isWorthPanels(gpu, p)) return isWorthTwoPanels(p) ? "panels-tall" : "panels";
   if (canCompute(gpu, p, "subgroup-tall") && isWorthTall(p)) return "subgroup-tall";
   return canCompute(gpu, p, "subgroup") ? "subgroup" : "plain";
@@ -102,6 +112,7 @@ export function canCompute(gpu: Traits, p: Product, form: Form): boolean {
       return hasMatrices(gpu, p);
     case "tiled-64":
     case "tiled-128":
+    case "tiled-narrow":
     case "plain":
       return true;
     case "panels":
@@ -118,11 +129,14 @@ export function canCompute(gpu: Traits, p: Product, form: Form): boolean {
 
 /**
  * The forms that may be the fastest for a product: all that can compute it. But tiles of workgroup memory, whose barriers
- * cost software adapters ten times what they save, are not tried where these have another kernel than the plain one.
+ * cost software adapters ten times what they save, are not tried where these have another kernel than the plain one, and
+ * narrow ones not where they would lie side by side many times over.
  */
 export function formsToTry(gpu: Traits, p: Product): Form[] {
   const hasOwn = gpu.isSoftware && (hasSubgroups(gpu, p) || canPack(gpu, p));
-  return FORMS.filter((form) => canCompute(gpu, p, form) && !(hasOwn && form.startsWith("tiled")));
+  const isWide = Math.min(p.M, p.N) > 2 * NARROW;
+  const isSlow = (form: Form) => (hasOwn && form.startsWith("tiled")) || (isWide && form === "tiled-narrow");
+  return FORMS.filter((form) => canCompute(gpu, p, form) && !isSlow(form));
 }
 
 /** The kernel of a form for a product that it can compute. */
@@ -145,11 +159,11 @@ export function choiceOf(gpu: Traits, p: Product, form: Form, fours: Fours): Cho
       return { variant, rows: tile, columns: tile };
     }
     case "tiled-64":
-    case "tiled-128": {
-      const tile = form === "tiled-64" ? 64 : 128;
-      const variant = { shader: "matmul_tiled", entry: "tiled", fours, typeOfB, tile };
-      return { variant, rows: tile, columns: tile };
-    }
+      return tiledChoice(SMALL, fours, typeOfB);
+    case "tiled-128":
+      return tiledChoice(LARGE, fours, typeOfB);
+    case "tiled-narrow":
+      return tiledChoice(p.N <= Math.max(p.M, NARROW) ? TALL : WIDE, fours, typeOfB);
     case "panels":
     case "panels-tall": {
       const isTall = form === "panels-tall";
@@ -165,6 +179,22 @@ export function choiceOf(gpu: Traits, p: Product, form: Form, fours: Fours): Cho
     default:
       return form satisfies never;
   }
+}
+
+const LARGE: Tile = { rows: 128, columns: 128, depth: 16, groups: 2 };
+const SMALL: Tile = { rows: 64, columns: 64, depth: 16, groups: 2 };
+/**
+ * For low ranks, where a square tile would multiply mostly zeros. As many threads as the small one, each with a quarter
+ * of its results; what they wait for is memory, so a step takes whole lines of 128 bytes of rows that lie along K.
+ */
+const TALL: Tile = { rows: 64, columns: 16, depth: 32, groups: 1 };
+const WIDE: Tile = { ...TALL, rows: 16, columns: 64 };
+/** Of so few rows or columns two narrow tiles have less to multiply than a square one. */
+const NARROW = 32;
+
+function tiledChoice(tile: Tile, fours: Fours, typeOfB: DType): Choice {
+  const variant = { shader: "matmul_tiled", entry: "tiled", fours, typeOfB, tile };
+  return { variant, rows: tile.rows, columns: tile.columns };
 }
 
 function subgroupChoice(gpu: Traits, p: Product, isTall: boolean, fours: Fours): Choice {

@@ -10,6 +10,7 @@ import {
   foursOf,
   type MatrixTiles,
   PANELS,
+  type Tile,
   type Variant,
 } from "./gemm-forms.ts";
 import { packed } from "./gemm-panels.ts";
@@ -36,10 +37,10 @@ function kernelOf(variant: Variant, store: Store): KernelSpec {
     fours = NO_FOURS,
     typeOfB = "f32",
     isTall = false,
-    tile = 0,
+    tile,
     matrices,
   } = variant;
-  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores} ${typeOfB} ${isTall} ${tile} ${matrices ? Object.values(matrices) : ""}`;
+  const key = `${shader}.${entry} ${store} ${lanes} ${fours.loads} ${fours.stores} ${typeOfB} ${isTall} ${Object.values(tile ?? {})} ${Object.values(matrices ?? {})}`;
   let kernel = kernels.get(key);
   if (!kernel) {
     const uses: Record<string, string> = {};
@@ -49,7 +50,7 @@ function kernelOf(variant: Variant, store: Store): KernelSpec {
     if (!fours.stores) uses["lib/gemm_put_fours"] = "lib/gemm_put_ones";
     if (lanes > 0 && shader !== "matmul_subgroup4") constants.LANES = `${lanes}u`;
     if (isTall) constants.IS_TALL = "true";
-    if (tile > 0) constants.TILE = `${tile}u`;
+    if (tile) Object.assign(constants, tileConstants(tile));
     if (lanes > 0 && shader === "matmul_vector") {
       uses["lib/row_workgroup"] = "lib/row_subgroup";
       uses["lib/lanes_workgroup"] = "lib/lanes_subgroup";
@@ -70,6 +71,11 @@ function kernelOf(variant: Variant, store: Store): KernelSpec {
     kernels.set(key, kernel);
   }
   return kernel;
+}
+
+/** What specialises shaders/matmul_tiled.wgsl. */
+function tileConstants({ rows, columns, depth, groups }: Tile): Record<string, string> {
+  return { ROWS: `${rows}u`, COLUMNS: `${columns}u`, DEPTH: `${depth}u`, GROUPS: `${groups}u` };
 }
 
 /** What specialises shaders/matmul_matrix.wgsl. */

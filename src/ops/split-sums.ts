@@ -15,8 +15,8 @@ const ENOUGH = 64;
 const MOST_PARTS = 63;
 /** Terms of a part at least, over all products that it sums. Below twice as many nothing is cut. */
 const SHORTEST = 256;
-/** Parts begin at multiples of this: kernels go along the sum in such steps. */
-const STEP = 16;
+/** Parts begin at multiples of this: kernels go along the sum in such steps, or shorter ones. */
+const STEP = 32;
 /** Partial results may take so much memory. */
 const MOST_BYTES = 64 * 2 ** 20;
 
