@@ -57,7 +57,10 @@ const table: readonly (readonly [Traits, Product, Form])[] = [
   [hardware, like("nt", [2048, 1024, 1024], half), "tiled-128"],
   [withMatrices, like("nt", [2048, 1024, 1024], half), "matrix-128"],
   [withMatrices, like("nn", [32, 32, 32], half), "matrix-64"],
-  [withMatrices, like("nn", [31, 32, 32], half), "tiled-64"],
+  [withMatrices, like("nn", [31, 32, 32], half), "tiled-narrow"],
+  [hardware, like("nt", [8192, 1024, 8]), "tiled-narrow"],
+  [hardware, like("tn", [32, 8192, 1024]), "tiled-narrow"],
+  [hardware, like("nt", [8192, 1024, 33]), "tiled-64"],
   [withMatrices, like("tn", [64, 64, 64], half), "tiled-64"],
 ];
 
@@ -78,7 +81,12 @@ forms(
     assert.ok(!formsToTry(withMatrices, like("nn", [64, 64, 64])).some((form) => /matrix/.test(form)));
     const tried = ["panels", "panels-tall", "subgroup", "subgroup-tall", "plain"];
     assert.equal(formsToTry(eight, like("nt", [9, 9, 9])), tried);
-    assert.equal(formsToTry(sixteen, like("nt", [9, 9, 9])), ["tiled-64", "tiled-128", "plain"]);
+    assert.equal(formsToTry(sixteen, like("nt", [9, 9, 9])), [
+      "tiled-narrow",
+      "tiled-64",
+      "tiled-128",
+      "plain",
+    ]);
   },
 );
 
