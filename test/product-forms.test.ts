@@ -82,9 +82,9 @@ forms(
     const tried = ["panels", "panels-tall", "subgroup", "subgroup-tall", "plain"];
     assert.equal(formsToTry(eight, like("nt", [9, 9, 9])), tried);
     assert.equal(formsToTry(sixteen, like("nt", [9, 9, 9])), [
-      "tiled-narrow",
       "tiled-64",
       "tiled-128",
+      "tiled-narrow",
       "plain",
     ]);
   },
