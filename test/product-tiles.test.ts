@@ -12,6 +12,7 @@ import { bothKernels } from "./device.ts";
 import { assertWithin } from "./ops-table/bounds.ts";
 import { normal } from "./ops-table/row.ts";
 import * as R from "./reference/index.ts";
+import { leavesTilesToFull, skipped } from "./skip.ts";
 
 const { hardware: gpu } = await bothKernels();
 const test = suite("tiles of products");
@@ -61,7 +62,10 @@ function operands([M, N, K]: Sizes, { ta, tb }: Sides, batch: readonly number[] 
   return { a, b, layout, layoutA: { stride: M * K }, layoutB: { stride: K * N } };
 }
 
-for (const [form, sizes] of SHAPES) {
+const isLong = leavesTilesToFull(gpu);
+if (isLong) skipped(test, "all tiles", "compiled for a second each here: npm run test:full -- product-tiles");
+
+for (const [form, sizes] of isLong ? [] : SHAPES) {
   const [M, N, K] = sizes;
   const title = `${form}, ${M} x ${K} times ${K} x ${N}`;
 

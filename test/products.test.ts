@@ -12,6 +12,7 @@ import { bothKernels, liveBytes } from "./device.ts";
 import { assertWithin } from "./ops-table/bounds.ts";
 import { normal } from "./ops-table/row.ts";
 import * as R from "./reference/index.ts";
+import { leavesTilesToFull, skipped } from "./skip.ts";
 
 const test = suite("products");
 const variants = Object.entries(await bothKernels());
@@ -126,7 +127,11 @@ for (const [name, gpu] of variants) {
   }
   test(`one row and neighbours that share, kernels for ${name}`, () => checkShared(gpu, [1, 7, 5]));
 
-  test(`shapes compile nothing, kernels for ${name}`, () => {
+  const compiles = `shapes compile nothing, kernels for ${name}`;
+  const isLong = !gpu.isSoftware && leavesTilesToFull(gpu);
+  const either = (body: () => void): void =>
+    isLong ? skipped(test, compiles, "tiles: npm run test:full -- products") : test(compiles, body);
+  either(() => {
     const before = gpu.device.statistics().kernels;
     for (let n = 2; n < 40; n++) {
       tidy(() => {
