@@ -3,13 +3,14 @@
 //     npm run bench                            everything; writes bench/results/<adapter>.json
 //     npm run bench -- --filter matmul         cases whose names hold the text; writes nothing
 //     npm run bench -- --seconds 3             samples of each case for so long (default 1)
+//     npm run bench -- --filter step --profile instead of a table the kernels of each case, by timestamps
 //     npm run bench -- --list                  the names of all cases
 //
 // ADAMIX_DEVICE chooses the device. See bench/README.md for how to read the numbers.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
-import { type Gpu, openGpu } from "../src/index.ts";
+import { formatProfile, type Gpu, openGpu, profile } from "../src/index.ts";
 import { generationCases } from "./generation.ts";
 import { hostCases } from "./host.ts";
 import { kernelCases } from "./kernels.ts";
@@ -23,8 +24,11 @@ const { values } = parseArgs({
     filter: { type: "string", default: "" },
     seconds: { type: "string", default: "1" },
     list: { type: "boolean", default: false },
+    profile: { type: "boolean", default: false },
   },
 });
+/** Runs of a case that is profiled. */
+const PROFILED = 5;
 const seconds = Number(values.seconds);
 if (!(seconds > 0)) throw new RangeError(`bench: --seconds is ${values.seconds}, expected more than 0`);
 const before = circumstances(); // the load of others, before ours
@@ -33,7 +37,27 @@ const cases = all.filter(({ name }) => name.includes(values.filter));
 if (cases.length === 0) throw new RangeError(`bench: no case holds "${values.filter}"; --list names them`);
 
 if (values.list) console.log(cases.map(({ name }) => name).join("\n"));
+else if (values.profile) await profileCases();
 else await main();
+
+/** Two runs to warm up, and some that are looked at. */
+async function profileCases(): Promise<void> {
+  const gpu = await openGpu();
+  const repeated = async (run: () => void, times: number): Promise<void> => {
+    for (let i = 0; i < times; i++) run();
+    await gpu.device.recorder.throttle();
+  };
+  for (const { name, setup } of cases) {
+    const { run, dispose } = setup(gpu);
+    await repeated(run, 2);
+    console.log(
+      `${name}, ${PROFILED} times\n${formatProfile(await profile(gpu, () => repeated(run, PROFILED)))}\n`,
+    );
+    dispose();
+    gpu.device.trim();
+  }
+  await gpu.device.close();
+}
 
 async function main(): Promise<void> {
   const gpu = await openGpu();
