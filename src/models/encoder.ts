@@ -18,6 +18,7 @@ import {
   type SiteRole,
   sameIn,
   seenInFront,
+  throughLayer,
 } from "../nn/index.ts";
 import { type EncoderConfig, type HiddenAct, hiddenActivation } from "./encoder-config.ts";
 
@@ -333,7 +334,7 @@ export function encode(
   onHidden?.(x);
   for (const layer of encoder.layer) {
     const before = x;
-    x = tidy(() => layer.forward(before, whole.attentionMask, options));
+    x = throughLayer(before, options, (h) => layer.forward(h, whole.attentionMask, options));
     if (onHidden) onHidden(x);
     else before.dispose(); // What backward needs of it lives on.
   }

@@ -13,6 +13,7 @@ import {
   OutputSite,
   type Site,
   type SitePlace,
+  throughLayer,
 } from "../nn/index.ts";
 import {
   CausalHead,
@@ -222,7 +223,7 @@ class Gpt2Model extends Module {
     onHidden?.(x);
     for (const block of this.h) {
       const before = x;
-      x = tidy(() => block.forward(before, mask, options));
+      x = throughLayer(before, options, (h) => block.forward(h, mask, options));
       if (onHidden) onHidden(x);
       else before.dispose(); // What backward needs of it lives on.
     }

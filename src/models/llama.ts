@@ -23,6 +23,7 @@ import {
   RmsNorm,
   type Site,
   type SiteRole,
+  throughLayer,
 } from "../nn/index.ts";
 import {
   CausalHead,
@@ -229,7 +230,7 @@ class LlamaModel extends Module {
     onHidden?.(x);
     for (const layer of this.layers) {
       const before = x;
-      x = tidy(() => layer.forward(before, input));
+      x = throughLayer(before, options, (h) => layer.forward(h, input));
       if (onHidden) onHidden(x);
       else before.dispose(); // What backward needs of it lives on.
     }

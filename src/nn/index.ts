@@ -4,7 +4,15 @@ export { EmbeddedSite, type VirtualTokens } from "./embedded-site.ts";
 export { positionsInFront, sameIn, seenInFront } from "./in-front.ts";
 export { initBertWeights, initNormal, initUniform } from "./init.ts";
 export { type KeysValues, type KeysValuesAdaptation, KeysValuesSite } from "./keys-values-site.ts";
-export { Embedding, type ForwardOptions, LayerNorm, Linear, maybeDropout, RmsNorm } from "./layers.ts";
+export {
+  Embedding,
+  type ForwardOptions,
+  LayerNorm,
+  Linear,
+  maybeDropout,
+  RmsNorm,
+  throughLayer,
+} from "./layers.ts";
 export {
   type AdaptableLinear,
   type InputAdaptation,

@@ -1,6 +1,7 @@
 import { type Gpu, knownOptions } from "../array/index.ts";
 import {
   addLayerNorm,
+  checkpoint,
   type DrawSource,
   drawOf,
   dropout,
@@ -10,6 +11,7 @@ import {
   Parameter,
   rmsNorm,
   type Tensor,
+  tidy,
 } from "../autograd/index.ts";
 import type { Activation } from "../ops/index.ts";
 import { Module } from "./module.ts";
@@ -95,6 +97,13 @@ export class Embedding extends Module {
 export interface ForwardOptions {
   /** Randomness of dropout. Without it nothing is dropped. */
   readonly draw?: DrawSource | undefined;
+  /** Backward runs each layer again instead of keeping what it computes on the way; see `checkpoint`. */
+  readonly checkpointLayers?: boolean | undefined;
+}
+
+/** One layer of a stack: what it makes on the way is freed, or, with `checkpointLayers`, not even kept for backward. */
+export function throughLayer(x: Tensor, options: ForwardOptions, layer: (x: Tensor) => Tensor): Tensor {
+  return options.checkpointLayers ? checkpoint(layer, x) : tidy(() => layer(x));
 }
 
 /** Dropout of share `p` under a name of its own; the input itself without a draw or with p = 0. */
