@@ -1,14 +1,10 @@
+import { median } from "../src/ops/race.ts";
+
+export { median };
+
 /** Sorted from the smallest, as a copy. */
 function ascending(values: readonly number[]): number[] {
   return [...values].sort((a, b) => a - b);
-}
-
-/** NaN of nothing. */
-export function median(values: readonly number[]): number {
-  const sorted = ascending(values);
-  const half = Math.floor(sorted.length / 2);
-  const upper = sorted[half] ?? Number.NaN;
-  return sorted.length % 2 === 1 ? upper : ((sorted[half - 1] ?? Number.NaN) + upper) / 2;
 }
 
 /** Median absolute deviation, as a share of the median. */

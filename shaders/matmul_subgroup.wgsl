@@ -19,9 +19,30 @@ const IS_TALL: bool = false;
 
 fn height() -> u32 { return select(ROWS, 2u * ROWS, IS_TALL); }
 
-// Four k of the row that a lane has of the eight from `row` on, in a matrix that starts at `start`.
-fn load_row(start: u32, row: u32, lane: u32, k: u32) -> vec4f {
-  return along(k, load_a4(start + min(row + lane, params.M - 1u) * (params.a_row / UNIT) + k / UNIT));
+// Rows of a from `first` on, in a matrix that starts at `start`; four k of each.
+struct Rows { start: u32, first: u32, lane: u32, k: u32 }
+
+// Those of the row that a lane has of the eight from `skip` on.
+fn load_row(rows: Rows, skip: u32) -> vec4f {
+  let row = min(rows.first + skip + rows.lane, params.M - 1u);
+  return along(rows.k, load_a4(rows.start + row * (params.a_row / UNIT) + rows.k / UNIT));
+}
+
+// Adds the products of a tile's rows. All loads stand before what uses them.
+fn add_rows(sum: ptr<function, array<vec4f, ROWS>>, low: ptr<function, array<vec4f, ROWS>>, rows: Rows, b: Four) {
+  let x0 = load_row(rows, 0u);
+  let x1 = load_row(rows, LANES);
+  if (IS_TALL) {
+    let x2 = load_row(rows, 2u * LANES);
+    let x3 = load_row(rows, 3u * LANES);
+    add_products(low, x2, x3, b);
+  }
+  add_products(sum, x0, x1, b);
+}
+
+fn finish_rows(tile: Tile, n: u32, sum: ptr<function, array<vec4f, ROWS>>, low: ptr<function, array<vec4f, ROWS>>) {
+  finish(tile, n, sum);
+  if (IS_TALL) { finish(Tile(tile.batch, tile.row + ROWS, tile.column), n, low); }
 }
 
 @compute @workgroup_size(LANES)
@@ -36,17 +57,9 @@ fn nn(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3
   for (var k = 0u; k < params.K; k += 4u) {
     let at = b0 + k * b_row;
     let b = Four(load_b4(at), row(k + 1u, load_b4(at + b_row)), row(k + 2u, load_b4(at + 2u * b_row)), row(k + 3u, load_b4(at + 3u * b_row)));
-    let x0 = load_row(a0, tile.row, lane, k);
-    let x1 = load_row(a0, tile.row + LANES, lane, k);
-    if (IS_TALL) {
-      let x2 = load_row(a0, tile.row + 2u * LANES, lane, k);
-      let x3 = load_row(a0, tile.row + 3u * LANES, lane, k);
-      add_products(&low, x2, x3, b);
-    }
-    add_products(&sum, x0, x1, b);
+    add_rows(&sum, &low, Rows(a0, tile.row, lane, k), b);
   }
-  finish(tile, n, &sum);
-  if (IS_TALL) { finish(Tile(tile.batch, tile.row + ROWS, tile.column), n, &low); }
+  finish_rows(tile, n, &sum, &low);
 }
 
 @compute @workgroup_size(LANES)
@@ -64,17 +77,9 @@ fn nt(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3
     let c2 = along(k, load_b4(starts.z + k / UNIT));
     let c3 = along(k, load_b4(starts.w + k / UNIT));
     let b = Four(vec4f(c0.x, c1.x, c2.x, c3.x), vec4f(c0.y, c1.y, c2.y, c3.y), vec4f(c0.z, c1.z, c2.z, c3.z), vec4f(c0.w, c1.w, c2.w, c3.w));
-    let x0 = load_row(a0, tile.row, lane, k);
-    let x1 = load_row(a0, tile.row + LANES, lane, k);
-    if (IS_TALL) {
-      let x2 = load_row(a0, tile.row + 2u * LANES, lane, k);
-      let x3 = load_row(a0, tile.row + 3u * LANES, lane, k);
-      add_products(&low, x2, x3, b);
-    }
-    add_products(&sum, x0, x1, b);
+    add_rows(&sum, &low, Rows(a0, tile.row, lane, k), b);
   }
-  finish(tile, n, &sum);
-  if (IS_TALL) { finish(Tile(tile.batch, tile.row + ROWS, tile.column), n, &low); }
+  finish_rows(tile, n, &sum, &low);
 }
 
 // Four lanes hold the 16 rows of one k, the next four those of the next.

@@ -253,8 +253,8 @@ export class Gpu {
 
   /** Copies an array, of whole rows of a scratch texture, to its start. */
   copyToScratch(array: GpuArray, target: ScratchTexture): void {
-    for (const { buffer, offset, bytes } of byteRanges(array))
-      this.device.recorder.copy(buffer, offset, target, 0, bytes);
+    for (const { buffer, offset, at, bytes } of byteRanges(array))
+      this.device.recorder.copy(buffer, offset, target, at, bytes);
   }
 
   /**

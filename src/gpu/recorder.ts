@@ -122,7 +122,7 @@ export class Recorder {
     this.#encode(kernel, group, offsets, grid, timed);
   }
 
-  /** Copies bytes between buffers, or whole rows to the start of a texture, in order with the dispatches. */
+  /** Copies bytes between buffers, or whole rows to a texture, in order with the dispatches. */
   copy(
     source: PoolBuffer,
     sourceOffset: number,
@@ -139,10 +139,8 @@ export class Recorder {
       encoder.copyBufferToBuffer(source.gpu, sourceOffset, target.gpu, targetOffset, bytes);
     else {
       const rows = { buffer: source.gpu, offset: sourceOffset, bytesPerRow: SCRATCH_ROW_BYTES };
-      encoder.copyBufferToTexture(rows, { texture: target.texture }, [
-        SCRATCH_WIDTH,
-        bytes / SCRATCH_ROW_BYTES,
-      ]);
+      const place = { texture: target.texture, origin: [0, targetOffset / SCRATCH_ROW_BYTES] };
+      encoder.copyBufferToTexture(rows, place, [SCRATCH_WIDTH, bytes / SCRATCH_ROW_BYTES]);
     }
     source.batch = target.batch = this.#batch;
     target.version++;

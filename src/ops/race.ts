@@ -64,7 +64,8 @@ export function checkRace(what: string, { rounds = 5, margin = 0.05 }: RaceOptio
     throw new ShapeError(`${what}: margin is ${margin}, expected a share from 0 to below 1`);
 }
 
-function median(values: readonly number[]): number {
+/** The middle of the values, NaN of nothing. */
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
   const upper = sorted[middle] ?? Number.NaN;
