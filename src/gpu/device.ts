@@ -144,7 +144,7 @@ export class Device {
     const found = this.#scratch.find(slot, texels);
     if (found) return found;
     this.recorder.flush();
-    this.#scratch.trim();
+    this.#scratch.trimSlot(slot);
     this.#makeRoom(this.#scratch.bytesFor(texels));
     return this.#scratch.grow(slot, texels);
   }

@@ -37,13 +37,19 @@ export class ScratchTextures {
     return made;
   }
 
-  /** Gives back what is not pinned. The caller has flushed: no recorded command may still name one. */
+  /** Gives back all that is not pinned. The caller has flushed: no recorded command may still name one. */
   trim(): void {
-    for (const [slot, textures] of this.#slots) {
-      const kept = textures.filter(({ pins }) => pins > 0);
-      for (const texture of textures) if (texture.pins === 0) this.#pool.destroyTexture(texture);
-      this.#slots.set(slot, kept);
-    }
+    for (const slot of this.#slots.keys()) this.trimSlot(slot);
+  }
+
+  /** The same of one slot. */
+  trimSlot(slot: number): void {
+    const textures = this.#slots.get(slot) ?? [];
+    for (const texture of textures) if (texture.pins === 0) this.#pool.destroyTexture(texture);
+    this.#slots.set(
+      slot,
+      textures.filter(({ pins }) => pins > 0),
+    );
   }
 }
 

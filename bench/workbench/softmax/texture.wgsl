@@ -1,8 +1,9 @@
 // Softmax that reads its operands from textures, which lost on lavapipe to shaders/softmax.wgsl: the copy to a texture
-// takes as long as reading a buffer once (0.33 ns a float), and rows are read two or three times. Of 4096 x 1024 with the
-// copies, medians of ten rounds in turn, two cores: forward 6.8 ms against 5.4 from a buffer, backward 9.9 against 7.7.
-// x, y and dy [rows, C] lie in textures of 2048 texels to a row. Workgroup: one row, by one subgroup of eight lanes.
-// lib/vec4, lib/nan, lib/row_subgroup and lib/grid go with it.
+// takes about as long as reading a buffer once, and rows are read two times. compare.ts times both.
+// x (of the backward y) and dy [rows, C] lie in textures of 2048 texels to a row. Workgroup: one row, by one subgroup.
+// use: lib/vec4
+// use: lib/row_workgroup
+// use: lib/grid
 struct Params { rows: u32, columns: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
