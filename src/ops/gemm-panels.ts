@@ -7,7 +7,7 @@ import {
   type ScratchTexture,
 } from "../gpu/index.ts";
 import type { Product, Strides } from "./product.ts";
-import { storedAs } from "./stored.ts";
+import { gemmLoads } from "./stored.ts";
 
 /** Rows and columns of a tile of shaders/matmul_panels.wgsl. */
 export const PANEL = 32;
@@ -68,32 +68,39 @@ export function isWorthTwoPanels({ M, N, K }: Product): boolean {
  */
 export function* packed(gpu: Gpu, p: Product, s: Strides): Iterable<Packed> {
   const most = mostRows(gpu, p.K);
-  // Columns end where a part of the bias can be bound.
-  const columns = p.N <= most ? p.N : Math.floor(most / 64) * 64;
   for (let m = 0; m < p.M; m += most) {
     const M = Math.min(most, p.M - m);
-    const start_a = s.start_a + m * s.a_row;
-    const rows = { array: p.a, count: M, K: p.K, start: start_a, next: s.a_row, next_k: s.a_column };
+    const start = s.start_a + m * s.a_row;
+    const rows = { array: p.a, count: M, K: p.K, start, next: s.a_row, next_k: s.a_column };
     const left = pack(gpu, 0, rows);
-    gpu.device.pool.pin(left);
-    for (let n = 0; n < p.N; n += columns) {
-      const N = Math.min(columns, p.N - n);
-      const start_b = s.start_b + n * s.b_column;
-      const right = pack(gpu, 1, {
-        array: p.b,
-        count: N,
-        K: p.K,
-        start: start_b,
-        next: s.b_column,
-        next_k: s.b_row,
-      });
-      gpu.device.pool.pin(right);
-      const bias = p.bias && N < p.N ? gpu.view(p.bias, [N], p.bias.offset + n) : p.bias;
-      const strides = { ...s, start_a, start_b, start_c: s.start_c + m * s.c_row + n };
-      yield { product: { ...p, M, N, bias: bias ?? null }, strides, left, right };
-      gpu.device.pool.unpin(right);
-    }
-    gpu.device.pool.unpin(left);
+    yield* pinned(gpu, left, besideLeft(gpu, { ...p, M }, { ...s, start_c: s.start_c + m * s.c_row }, left));
+  }
+}
+
+/** The parts of a product whose rows of a are packed. */
+function* besideLeft(gpu: Gpu, p: Product, s: Strides, left: ScratchTexture): Iterable<Packed> {
+  const most = mostRows(gpu, p.K);
+  // Columns end where a part of the bias can be bound.
+  const columns = p.N <= most ? p.N : Math.floor(most / 64) * 64;
+  for (let n = 0; n < p.N; n += columns) {
+    const N = Math.min(columns, p.N - n);
+    const start = s.start_b + n * s.b_column;
+    const side = { array: p.b, count: N, K: p.K, start, next: s.b_column, next_k: s.b_row };
+    const right = pack(gpu, 1, side);
+    const bias = p.bias && N < p.N ? gpu.view(p.bias, [N], p.bias.offset + n) : p.bias;
+    const product = { ...p, N, bias: bias ?? null };
+    yield* pinned(gpu, right, [{ product, strides: { ...s, start_c: s.start_c + n }, left, right }]);
+  }
+}
+
+/** Keeps a texture while what lies in it is used: whoever needs memory meanwhile takes what is not pinned. */
+function* pinned(gpu: Gpu, texture: ScratchTexture, parts: Iterable<Packed>): Iterable<Packed> {
+  const { pool } = gpu.device;
+  pool.pin(texture);
+  try {
+    yield* parts;
+  } finally {
+    pool.unpin(texture);
   }
 }
 
@@ -142,15 +149,10 @@ function packKernel({ isLeft, alongK, fours, dtype }: PackVariant): KernelSpec {
   const key = `${isLeft} ${alongK} ${fours} ${dtype}`;
   let kernel = kernels.get(key);
   if (!kernel) {
-    const constants: Record<string, string> = { IS_LEFT: String(isLeft), IS_ALONG_K: String(alongK) };
-    const halves = storedAs("b", dtype, fours ? 4 : 1);
-    if (halves) {
-      const ones = ["i", "i + 1u", "i + 2u", "i + 3u"].map(halves.at).join(", ");
-      constants.stored_b = halves.stored;
-      constants.load_b4 = fours ? halves.at("i") : `vec4f(${ones})`;
-    }
-    const uses: Record<string, string> = fours ? {} : { "lib/gemm_load_fours": "lib/gemm_load_ones" };
-    kernel = { shader: "matmul_pack", entry: "pack", uses, constants };
+    const constants = { IS_LEFT: String(isLeft), IS_ALONG_K: String(alongK) };
+    const loads = gemmLoads(dtype, fours);
+    const { uses } = loads;
+    kernel = { shader: "matmul_pack", entry: "pack", uses, constants: { ...constants, ...loads.constants } };
     kernels.set(key, kernel);
   }
   return kernel;

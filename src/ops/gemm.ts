@@ -18,7 +18,7 @@ import { type Product, type Strides, stridesOf } from "./product.ts";
 import { formOf, tellOfProduct } from "./product-forms.ts";
 import { contractionOf, productOf } from "./product-pieces.ts";
 import { cutOf, sumInParts } from "./split-sums.ts";
-import { storedAs } from "./stored.ts";
+import { gemmLoads, storedAs } from "./stored.ts";
 
 export type { Layout, Product } from "./product.ts";
 
@@ -46,7 +46,8 @@ function kernelOf(variant: Variant, store: Store): KernelSpec {
     const uses: Record<string, string> = {};
     const constants: Record<string, string> = {};
     if (store !== "gemm_store") uses["lib/gemm_store"] = `lib/${store}`;
-    if (!fours.loads) uses["lib/gemm_load_fours"] = "lib/gemm_load_ones";
+    const loads = gemmLoads(typeOfB, fours.loads);
+    Object.assign(uses, loads.uses);
     if (!fours.stores) uses["lib/gemm_put_fours"] = "lib/gemm_put_ones";
     if (lanes > 0 && shader !== "matmul_subgroup4") constants.LANES = `${lanes}u`;
     if (isTall) constants.IS_TALL = "true";
@@ -60,12 +61,10 @@ function kernelOf(variant: Variant, store: Store): KernelSpec {
       Object.assign(uses, parts.uses);
       Object.assign(constants, parts.constants);
     }
-    const halves = storedAs("b", typeOfB, fours.loads ? 4 : 1);
-    if (halves) {
-      constants.stored_b = halves.stored;
-      if (shader === "matmul") constants.load_b = halves.at("i");
-      else if (fours.loads) constants.load_b4 = halves.at("i");
-      else constants.load_b4 = `vec4f(${["i", "i + 1u", "i + 2u", "i + 3u"].map(halves.at).join(", ")})`;
+    if (shader !== "matmul") Object.assign(constants, loads.constants);
+    else {
+      const halves = storedAs("b", typeOfB, 1);
+      if (halves) Object.assign(constants, { stored_b: halves.stored, load_b: halves.at("i") });
     }
     kernel = { shader, entry, uses, constants };
     kernels.set(key, kernel);

@@ -1,4 +1,5 @@
 import { type DType, isHalf } from "../array/index.ts";
+import type { KernelSpec } from "../gpu/index.ts";
 
 /** What a kernel is specialised by that reads halves as they are stored. */
 export interface StoredAs {
@@ -27,5 +28,20 @@ export function storedAs(array: string, dtype: DType, width: 1 | 4): StoredAs | 
     at: isBrain
       ? (i) => `bitcast<vec4f>(vec4u(${upper(`${array}[${i}].x`)}, ${upper(`${array}[${i}].y`)}))`
       : (i) => `vec4f(unpack2x16float(${array}[${i}].x), unpack2x16float(${array}[${i}].y))`,
+  };
+}
+
+/** What specialises the loads of products, of four floats at a time (lib/gemm_load_fours) or one by one, with b in a type. */
+export function gemmLoads(
+  typeOfB: DType,
+  inFours: boolean,
+): Required<Pick<KernelSpec, "uses" | "constants">> {
+  const uses: Record<string, string> = inFours ? {} : { "lib/gemm_load_fours": "lib/gemm_load_ones" };
+  const halves = storedAs("b", typeOfB, inFours ? 4 : 1);
+  if (!halves) return { uses, constants: {} };
+  const ones = ["i", "i + 1u", "i + 2u", "i + 3u"].map(halves.at).join(", ");
+  return {
+    uses,
+    constants: { stored_b: halves.stored, load_b4: inFours ? halves.at("i") : `vec4f(${ones})` },
   };
 }
